@@ -1,0 +1,1 @@
+"""Pooling: from the states of the last layer to one embedding."""
