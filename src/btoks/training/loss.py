@@ -1,0 +1,253 @@
+"""Contrastive loss and Generative Information Condensation in one gradient-cached pass.
+
+A chunk's representation is `[embedding | generation loss of each sample]`, from one pass of the encoder:
+
+    chunk ──encoder──▶ [embedding | ℓ_gen]   cached, no graph
+    all chunks: L = InfoNCE(embeddings) + λ · mean(ℓ_gen)   gradients of both columns are kept
+    chunk ──encoder──▶ [embedding | ℓ_gen] · kept gradients   with graph, chunk by chunk
+
+so that memory depends on the chunk and the loss does not.
+Shape suffixes: B batch, C rows of a chunk, N documents of all columns and devices, T target tokens, D embedding width.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from sentence_transformers.base.losses.gradcache import RandContext
+from sentence_transformers.sentence_transformer.losses import CachedMultipleNegativesRankingLoss
+from sentence_transformers.util import all_gather, all_gather_with_grad, cos_sim, get_rank
+from sentence_transformers.util.distributed import get_world_size
+from torch import Tensor, nn
+
+from btoks import condensation
+from btoks.errors import BtoksError, did_you_mean
+from btoks.training.chunks import chunk
+from btoks.training.targets import Targets
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sentence_transformers import SentenceTransformer
+
+SIDES = {"positive": (0,), "query": (1,), "both": (0, 1), "none": ()}
+_TARGET = "generation_target"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The two terms of a loss, before λ; `generation` is None where none was computed."""
+
+    contrastive: Tensor
+    generation: Tensor | None
+
+
+class CondensationLoss(CachedMultipleNegativesRankingLoss):
+    """InfoNCE between embeddings, plus λ times the loss of telling the other side's text from the bottleneck tokens.
+
+    Columns are query, positive and any number of hard negatives. `side` names the text that is generated: the
+    positive's from the query's tokens, the query's from the positive's, both (their sum) or none. λ is `weight`, and 0
+    from `weight_steps` steps on: set `loss.step` for that. `mask=False` generates from the whole input instead of the
+    bottleneck tokens. Targets are cut to `longest_target` tokens. `mini_batch_size` is a chunk in samples,
+    `mini_batch_num_tokens` in tokens instead.
+
+    Labels are content hashes of the documents, (B,) for the positives or (B, columns): documents equal to a row's
+    positive do not count as its negatives.
+
+    >>> loss = CondensationLoss(model, weight=5.0, side="positive")  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        model: SentenceTransformer,
+        *,
+        weight: float = 5.0,
+        weight_steps: int | None = None,
+        side: str = "positive",
+        mask: bool = True,
+        temperature: float = 0.02,
+        learn_temperature: bool = False,
+        longest_target: int = 512,
+        mini_batch_size: int = 8,
+        mini_batch_num_tokens: int | None = None,
+        gather_across_devices: bool = False,
+    ) -> None:
+        if side not in SIDES:
+            raise BtoksError(f"side {side!r}", "there is none", did_you_mean(side, SIDES))
+        if temperature <= 0:
+            raise BtoksError(f"temperature={temperature}", "not above 0", "pass 0.02 or so")
+        super().__init__(
+            model,
+            scale=1 / temperature,
+            mini_batch_size=mini_batch_size,
+            mini_batch_num_tokens=mini_batch_num_tokens,
+            gather_across_devices=gather_across_devices,
+        )
+        self.weight, self.weight_steps, self.side, self.mask = weight, weight_steps, side, mask
+        self.step = 0
+        self.last: Parts | None = None
+        self.targets = Targets(model, longest_target) if side != "none" and weight else None
+        kind = torch.promote_types(next(model.parameters()).dtype, torch.float32)
+        start = torch.tensor(temperature, dtype=torch.float64).log().to(kind)
+        self.log_temperature = nn.Parameter(start) if learn_temperature else None
+        self._log_temperature: Tensor | None = None
+
+    @property
+    def weight_now(self) -> float:
+        """λ at the current step."""
+        return 0.0 if self.weight_steps is not None and self.step >= self.weight_steps else self.weight
+
+    @property
+    def temperature(self) -> float:
+        """What similarities are divided by."""
+        return 1 / self.scale if self.log_temperature is None else self.log_temperature.exp().item()
+
+    def forward(self, sentence_features: Iterable[dict[str, Any]], labels: Any = None) -> Tensor:
+        """The loss of a batch, whose backward pass runs the chunks again."""
+        columns = self._with_targets([dict(column) for column in sentence_features])
+        if self.log_temperature is None:
+            return super().forward(columns, labels)
+        leaf = self._log_temperature = self.log_temperature.detach().requires_grad_()
+        loss = super().forward(columns, labels)
+        if leaf.grad is None:
+            return loss
+        # The cached loss is a leaf of its own: what reaches it must reach the temperature too, scaled alike.
+        slope = all_gather(leaf.grad[None]).mean() if get_world_size() > 1 else leaf.grad
+        return loss + (self.log_temperature - self.log_temperature.detach()) * slope
+
+    def embed_minibatch(
+        self,
+        sentence_feature: dict[str, Any],
+        begin: int,
+        end: int,
+        with_grad: bool,
+        copy_random_state: bool,
+        random_state: RandContext | None = None,
+    ) -> tuple[Tensor, RandContext | None]:
+        """A chunk's embeddings with the generation loss of each sample behind them (C, D+1)."""
+        config = self._plain()[0].config
+        image_token = getattr(config, "image_token_id", getattr(config, "image_token_index", None))
+        features = chunk(sentence_feature, begin, end, image_token)
+        target = features.pop(_TARGET, None)
+        with random_state or nullcontext(), nullcontext() if with_grad else torch.no_grad():
+            again = RandContext(*features.values()) if copy_random_state else None
+            return self._represent(features, target), again
+
+    def calculate_loss(
+        self, reps: list[list[Tensor]], labels: Tensor | None = None, *, with_backward: bool = False
+    ) -> Tensor:
+        """The loss of a whole batch from its chunks' representations."""
+        columns = [torch.cat(column) for column in reps]
+        contrastive = self._contrastive([each[:, :-1].contiguous() for each in columns], labels, with_backward)
+        if not self._speaks():
+            self.last = Parts(contrastive.detach(), None)
+            return contrastive
+        generation = torch.stack([each[:, -1].mean() for each in columns]).sum()
+        weighted = self.weight_now * generation
+        if with_backward:
+            torch.autograd.backward(weighted)
+        self.last = Parts(contrastive.detach(), generation.detach())
+        return contrastive + weighted.detach() if with_backward else contrastive + weighted
+
+    def get_config_dict(self) -> dict[str, Any]:
+        """The settings, for the model card."""
+        names = ("weight", "weight_steps", "side", "mask", "temperature", "mini_batch_size", "mini_batch_num_tokens")
+        learnt = {"learn_temperature": self.log_temperature is not None}
+        return {name: getattr(self, name) for name in (*names, "gather_across_devices")} | learnt
+
+    def _plain(self) -> Any:
+        """The model without what distributes or compiles it."""
+        from accelerate.utils.other import extract_model_from_parallel
+
+        return extract_model_from_parallel(self.model, keep_fp32_wrapper=True)
+
+    def _speaks(self) -> bool:
+        return self.targets is not None and self.weight_now > 0
+
+    def _with_targets(self, columns: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The columns, those that generate with ids and supervision of the other's text (B, 1, 2, T)."""
+        if self.targets is None or not self._speaks() or len(columns) < 2:
+            return columns
+        for place in SIDES[self.side]:
+            target = torch.stack([each.long() for each in self.targets(columns[1 - place])], dim=1)[:, None]
+            if _anywhere(target.shape[3]):
+                columns[place][_TARGET] = nn.functional.pad(target, (0, max(2 - target.shape[3], 0)))
+        return columns
+
+    def _represent(self, features: dict[str, Any], target: Tensor | None) -> Tensor:
+        if target is None:
+            embedding_CD: Tensor = self.model(features)["sentence_embedding"]
+            return torch.cat([embedding_CD, embedding_CD.new_zeros(len(embedding_CD), 1)], dim=1)
+        plain = self._plain()
+        ids_CT, supervised_CT = target[:, 0].unbind(dim=1)
+
+        def speak(_: nn.Module, __: Any, out: dict[str, Any]) -> dict[str, Any]:
+            return {**out, "generation": condensation.generation_loss(plain, held(), ids_CT, supervised_CT.bool())}
+
+        with condensation.remembering(plain, features, full=not self.mask) as (batch, held):
+            # Inside the model's own pass: there mixed precision and the wrappers of several devices hold.
+            handle = plain[-1].register_forward_hook(speak)
+            try:
+                out = self.model(batch)
+            finally:
+                handle.remove()
+        return torch.cat([out["sentence_embedding"], out["generation"][:, None]], dim=1)
+
+    def _contrastive(self, columns: list[Tensor], labels: Tensor | None, with_backward: bool) -> Tensor:
+        """InfoNCE of queries against all documents, by rows; its backward pass too, if asked for."""
+        queries_BD, documents = columns[0], columns[1:]
+        size, first, hashes = len(queries_BD), 0, _hashes(labels)
+        if self.gather_across_devices and get_world_size() > 1:
+            documents = [all_gather_with_grad(each) for each in documents]
+            hashes = [all_gather(each) for each in hashes]
+            first = get_rank() * size
+        documents_ND = torch.cat(documents)
+        losses: list[Tensor] = []
+        for begin in range(0, size, self.mini_batch_size):
+            own_C = torch.arange(begin, min(begin + self.mini_batch_size, size), device=queries_BD.device)
+            scores_CN = self._scores(queries_BD[own_C], documents_ND)
+            if hashes:
+                scores_CN = scores_CN.masked_fill(_duplicates(hashes, own_C + first, len(documents_ND)), -torch.inf)
+            right_C = scores_CN[torch.arange(len(own_C), device=own_C.device), own_C + first]
+            loss = -(right_C - torch.logsumexp(scores_CN, dim=1)).mean() * len(own_C) / size
+            if with_backward:
+                torch.autograd.backward(loss)
+                loss = loss.detach()
+            losses.append(loss)
+        return sum(losses[1:], losses[0])
+
+    def _scores(self, queries_CD: Tensor, documents_ND: Tensor) -> Tensor:
+        similarity_CN: Tensor = cos_sim(queries_CD, documents_ND)
+        if self._log_temperature is None:
+            return similarity_CN * self.scale
+        return similarity_CN * torch.exp(-self._log_temperature)
+
+
+def _anywhere(width: int) -> bool:
+    """Whether a device has a target: sharded models run the same passes on all of them."""
+    if get_world_size() == 1:
+        return width > 0
+    widths: list[int | None] = [None] * get_world_size()
+    torch.distributed.all_gather_object(widths, width)
+    return any(widths)
+
+
+def _hashes(labels: Tensor | None) -> list[Tensor]:
+    """Content hashes by column: the positives' first."""
+    if labels is None:
+        return []
+    if labels.is_floating_point():
+        raise BtoksError("labels", "not integers", "pass content hashes of the documents, or no label column")
+    return list(labels.unbind(dim=1)) if labels.ndim > 1 else [labels]
+
+
+def _duplicates(hashes: list[Tensor], own_C: Tensor, documents: int) -> Tensor:
+    """Which documents equal a row's positive without being it (C, N)."""
+    known_N = torch.cat(hashes)
+    same_CN = torch.zeros(len(own_C), documents, dtype=torch.bool, device=known_N.device)
+    same_CN[:, : len(known_N)] = hashes[0][own_C, None] == known_N
+    same_CN[torch.arange(len(own_C), device=own_C.device), own_C] = False
+    return same_CN
