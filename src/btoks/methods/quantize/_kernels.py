@@ -1,0 +1,101 @@
+"""Scoring kernels: block by block in bounded memory, never a loop over vectors.
+
+    rows      decode a block to float32 in the cache, one matrix product            any format
+    integers  int8 rows times the query written in three int8 digits: exact sums    few queries
+    bits      packed bits: integers for few queries, tables for many                 sign codes
+    tables    a query's products with every code word, then one sum of look-ups      codes that point into codebooks
+
+Shape suffixes: N stored vectors, M queries, D width, J codes a vector, V words of a codebook.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from btoks.methods.quantize._primitives import Floats, blocks
+
+FEW_QUERIES = 8
+_DIGITS, _BASE = 3, 254
+
+
+def rows(query_MD: Floats, stored_NB: NDArray[Any], decode: Callable[[NDArray[Any]], Tensor]) -> Floats:
+    """Products with rows that `decode` turns into float32 (n, D), a block at a time."""
+    query = tensor(query_MD)
+    scores_MN = torch.empty(len(query), len(stored_NB))
+    for block in blocks(len(stored_NB), query.shape[1]):
+        decoded = decode(stored_NB[block])
+        if len(query) == 1:
+            torch.mv(decoded, query[0], out=scores_MN[0, block])
+        else:
+            scores_MN[:, block] = query @ decoded.T
+    return scores_MN.numpy()
+
+
+def integers(query_MD: Floats, stored_NB: NDArray[Any], decode: Callable[[NDArray[Any]], Tensor]) -> Floats:
+    """Products with rows that `decode` turns into int8 (n, D).
+
+    The query is written as size · (d₁ + d₂ / 254 + d₃ / 254²) with int8 digits, which keeps 24 bits of it, and the
+    three integer products are summed exactly. Many queries are cheaper as one float product.
+    """
+    if not 0 < len(query_MD) <= FEW_QUERIES or query_MD.shape[1] > 100_000:
+        return rows(query_MD, stored_NB, lambda block: decode(block).float())
+    digits_DM, size_M = _digits(tensor(query_MD))
+    weights = torch.tensor([_BASE**-place for place in range(_DIGITS)], dtype=torch.float64)
+    scores_MN = torch.empty(len(query_MD), len(stored_NB))
+    for block in blocks(len(stored_NB), query_MD.shape[1], floats=1 << 20):
+        sums_n3M = torch._int_mm(decode(stored_NB[block]), digits_DM).view(-1, _DIGITS, len(query_MD))
+        scores_MN[:, block] = (torch.einsum("ndm,d->mn", sums_n3M.double(), weights) * size_M[:, None]).float()
+    return scores_MN.numpy()
+
+
+def _digits(query_MD: Tensor) -> tuple[Tensor, Tensor]:
+    size_M = query_MD.abs().amax(dim=1).double() / 127
+    rest_MD = query_MD.double() / torch.where(size_M > 0, size_M, 1.0)[:, None]
+    places = []
+    for _ in range(_DIGITS):
+        digit = rest_MD.round()
+        places.append(digit)
+        rest_MD = (rest_MD - digit) * _BASE
+    digits_3MD = torch.stack(places).to(torch.int8)
+    return digits_3MD.flatten(0, 1).T.contiguous(), size_M
+
+
+def bits(query_MD: Floats, packed_NJ: NDArray[np.uint8]) -> Floats:
+    """Σ_d query[m, d] · bit[n, d] for bits packed eight a byte, the first in the highest place."""
+    dim = query_MD.shape[1]
+    if len(query_MD) <= FEW_QUERIES:
+        return integers(query_MD, packed_NJ, lambda block: torch.from_numpy(unpacked(block, dim)).view(torch.int8))
+    padded_MJ8 = np.pad(query_MD, ((0, 0), (0, -dim % 8))).reshape(len(query_MD), -1, 8)
+    words_V8 = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)
+    return tables(torch.from_numpy(padded_MJ8 @ words_V8.T.astype(np.float32)), packed_NJ)
+
+
+def unpacked(packed_NJ: NDArray[np.uint8], dim: int) -> NDArray[np.uint8]:
+    """Packed bits as zeros and ones (N, D)."""
+    return np.unpackbits(packed_NJ, axis=1, count=dim)
+
+
+def tensor(block: NDArray[Any]) -> Tensor:
+    """An array as a tensor; one that may not be written to (read from a file) is copied, as torch would warn."""
+    return torch.from_numpy(block if block.flags.writeable else block.copy())
+
+
+def tables(table_MJV: Tensor, codes_NJ: NDArray[np.uint8]) -> Floats:
+    """Σ_j table[m, j, codes[n, j]] for every query m and vector n."""
+    queries, columns, words = table_MJV.shape
+    table_WM = table_MJV.permute(1, 2, 0).reshape(columns * words, queries).contiguous()
+    start_J = torch.arange(0, columns * words, words, dtype=torch.int32)
+    scores_MN = torch.empty(queries, len(codes_NJ))
+    if not queries:
+        return scores_MN.numpy()
+    for block in blocks(len(codes_NJ), columns + queries):
+        index_nJ = tensor(codes_NJ[block]).to(torch.int32) + start_J
+        scores_MN[:, block] = functional.embedding_bag(index_nJ, table_WM, mode="sum").T
+    return scores_MN.numpy()
