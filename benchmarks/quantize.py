@@ -42,7 +42,7 @@ PAIRS = [
     ("rabitq", "RaBitQ"),
 ]
 ALONE = ["float8", "float8:e5m2", "ternary", "binary", "rescaled:int8", "rescaled:float8", "rescaled:int4"]
-ALONE += ["rescaled:binary", "rescaled:pq:{m}", "rescaled:opq:{m}", "rescaled:residual:{few}", "rescaled:rabitq"]
+ALONE += ["rescaled:binary", "rescaled:pq:{m}", "rescaled:opq:{m}", "rescaled:residual:{few}"]
 REDUCERS = ["pca:{f}", "pca:{f},true", "matryoshka:{f}", "random_projection:{f}", "kernel_pca:{f}", "autoencoder:{f}"]
 CHAINS = [
     f"pca:0.5{mean}+{each}"

@@ -143,7 +143,7 @@ def test_the_command_prints_a_table_a_picture_and_one_recommendation(file: Path,
     last = ran.out.splitlines()[-1]
     assert last.startswith("→ ")
     spec = last.split(":  ")[0].removeprefix("→ ").split(": ")[0]
-    assert last.endswith(f"Apply: btoks reindex --quantize {spec}")
+    assert last.endswith(f"In Python: btoks.methods.create('quantize', {spec!r})")
     assert sum(line.lstrip().startswith("→ ") for line in ran.out.splitlines()) == 2
     assert b"<svg" in (tmp_path / "plot.svg").read_bytes()
     assert [path.name for path in tmp_path.iterdir()] == ["plot.svg"]
@@ -153,11 +153,11 @@ def test_the_command_prints_one_object(file: Path) -> None:
     ran = run("tradeoff", file, "--budget", "6kB", "--min-quality", "1", "--rows", "1000", "--json")
     assert ran.status == 0, ran.err
     (told,) = ran.records
-    assert set(told) == {"rows", "dim", "points", "front", "recommended", "reached", "command"}
+    assert set(told) == {"rows", "dim", "points", "front", "recommended", "reached", "apply"}
     assert (told["rows"], told["dim"], told["reached"]) == (1000, 16, False)
     chosen: dict[str, Any] = told["recommended"]
     assert chosen["bytes_per_vector"] * 1000 + chosen["state_nbytes"] <= 6_000
-    assert told["command"] == f"btoks reindex --quantize {chosen['spec']}"
+    assert told["apply"] == f"btoks.methods.create('quantize', {chosen['spec']!r})"
     assert json.loads(json.dumps(told)) == told
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from btoks.errors import BtoksError
     from btoks.folder import load, save
     from btoks.inputs import fit
+    from btoks.library import Library
     from btoks.media import Limits, Source
 
 _HOME = {
@@ -30,6 +31,7 @@ _HOME = {
     "memory": "condensation",
     "generation_loss": "condensation",
     "read": "condensation",
+    "Library": "library",
     "Source": "media",
     "Limits": "media",
     "BtoksError": "errors",
@@ -37,6 +39,7 @@ _HOME = {
 __all__ = [
     "BtoksError",
     "Encoded",
+    "Library",
     "Limits",
     "Memory",
     "Source",

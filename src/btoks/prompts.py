@@ -242,11 +242,14 @@ _BTOKS = (
 )
 
 # Pictures: everything on lines, no space left before a line's end. Video and bare text: one line, nothing after it.
+# A text that begins with white space stands behind its visual as it is: some prompts were trained with other spaces.
 _VLM2VEC = (
     "{{- @BOS@ -}}\n"
     + _COLLECT.replace("@@AFTER@@", "").replace("@@GLUE@@", "")
     + """\
-{%- if got.visual and not got.video -%}
+{%- if got.visual and got.text[:1].isspace() -%}
+    {{- got.text -}}
+{%- elif got.visual and not got.video -%}
     {{- '\\n' ~ (got.text | replace(' \\n', '\\n') ~ '\\n' if got.text else '') -}}
 {%- else -%}
     {{- (' ' if got.visual and got.text else '') ~ got.text -}}

@@ -77,7 +77,7 @@ def _parquet(path: Path) -> NDArray[np.float32]:
 def candidates(dim: int) -> list[str]:
     """The methods to measure on vectors of width D, by their short strings; slow non-linear reducers are left out."""
     formats = ["float32", "float16", "bfloat16", "float8", "float8:e5m2", "int8", "int4", "ternary", "binary", "rabitq"]
-    formats += [f"rescaled:{each}" for each in ("int8", "int4", "ternary", "binary")]
+    formats += [f"rescaled:{each}" for each in ("float8", "int8", "int4", "ternary", "binary")]
     sizes = [m for m in (4, 8, 16, 32, 64) if m <= dim // 2]
     books = [f"{name}:{m}" for m in sizes for name in ("pq", "opq")] + [f"residual:{m}" for m in sizes if m <= 16]
     books += [f"rescaled:pq:{m}" for m in sizes]
@@ -85,7 +85,7 @@ def candidates(dim: int) -> list[str]:
     chains = [
         f"{reducer}+{short}"
         for reducer in ("pca:0.25", "pca:0.5", "pca:0.75", "pca:0.5,true", "matryoshka:0.5")
-        for short in ("float16", "float8", "int8", "int4", "rescaled:int4")
+        for short in ("float8", "int8", "int4", "rescaled:float8", "rescaled:int8", "rescaled:int4")
     ]
     return [*formats, *books, *(reducers + chains if dim >= 4 else [])]
 

@@ -52,7 +52,7 @@ LADDERS = {
     "chain": ["pca:0.1+float8", "pca:0.25+float8", "pca:0.5+float8"],
     "float8": ["float8:e5m2", "float8:e4m3", "bfloat16", "float16"],
     "rescaled": ["rescaled:binary", "rescaled:ternary", "rescaled:int4", "rescaled:int8"],
-    "binary": ["binary", "ternary", "int4", "int8", "float16", "float32"],
+    "binary": ["binary", "int4", "int8", "float16", "float32"],
 }
 
 

@@ -50,7 +50,7 @@ def picture(path: Path, place: int) -> None:
 
 
 def frames(folder: Path, count: int, place: int, name: str = "frame_{:04d}.jpg") -> None:
-    """A folder of frames; only those that can be among eight chosen ones are true pictures of their own."""
+    """A folder of frames, all of one colour."""
     folder.mkdir(parents=True, exist_ok=True)
     data = io.BytesIO()
     colour(place).save(data, "JPEG")

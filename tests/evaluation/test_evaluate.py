@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from btoks.errors import BtoksError
 from btoks.evaluation import DataError, Entry, Task, evaluate, metrics
@@ -172,6 +173,19 @@ def test_a_score_above_chance_is_none() -> None:
     result = evaluate(attached("qwen3"), [copies])["Words"]
     assert result.score == 1.0
     assert not result.warnings
+
+
+def test_a_model_in_training_is_evaluated_as_it_will_be_used_and_goes_on_training() -> None:
+    model = fresh("qwen3")
+    want = evaluate(model, [task()])["Words"].predictions
+    for layer in model[0].model.layers:
+        layer.mlp = torch.nn.Sequential(layer.mlp, torch.nn.Dropout(0.5))
+    model.train()
+    assert evaluate(model, [task()])["Words"].predictions == want
+    assert model.training
+    model.eval()
+    evaluate(model, [task()])
+    assert not model.training
 
 
 def read(folder: Path) -> Mapping[str, Any]:

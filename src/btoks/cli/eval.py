@@ -87,10 +87,8 @@ def list_(
     from btoks.evaluation.mmeb.registry import select
 
     columns = ("name", "modality", "meta_task", "group", "metric", "queries", "corpus", "format", "repo")
-    rows = [
-        {column: getattr(row, column) for column in columns}
-        for row in _selected(select, modality, task, dataset, revision)
-    ]
+    found = select(modality=modality, task=task, dataset=dataset, revision=revision)
+    rows = [{column: getattr(row, column) for column in columns} for row in found]
     if as_json:
         for row in rows:
             emit(row)
@@ -141,10 +139,6 @@ def compare_(
     if plot is not None:
         plot.write_text(rendering.bars(names, lines), encoding="utf-8")
     typer.echo(rendering.shown(names, lines, form), nl=False)
-
-
-def _selected(select: Callable[..., "list[Row]"], *given: str | None) -> "list[Row]":
-    return select(**dict(zip(("modality", "task", "dataset", "revision"), given, strict=True)))
 
 
 def _run(

@@ -2,11 +2,14 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from btoks.cli.screen import Json, counter, emit, table
+
+if TYPE_CHECKING:
+    from btoks.tradeoff import Point, Tradeoff
 
 
 def tradeoff(
@@ -37,30 +40,37 @@ def tradeoff(
     if plot is not None:
         measuring.draw(found, plot)
     chosen = found.recommended
-    command = f"btoks reindex --quantize {chosen.spec}"
+    apply = f"btoks.methods.create('quantize', {chosen.spec!r})"
     if as_json:
-        emit({**dataclasses.asdict(found), "command": command})
+        emit({**dataclasses.asdict(found), "apply": apply})
         return
-    shown = sorted(found.points, key=lambda point: (point.bytes_per_vector, -point.ndcg, point.spec))
-    table(
-        ("", "method", "bytes", "× smaller", "nDCG@10", "recall@10", "total MB", "seconds"),
-        (
-            (
-                "→" if point == chosen else "*" if point in found.front else "",
-                point.spec,
-                point.bytes_per_vector,
-                f"{4 * found.dim / point.bytes_per_vector:.1f}",
-                f"{point.ndcg:.4f}",
-                f"{point.recall:.4f}",
-                f"{point.total(found.rows) / 1e6:.2f}",
-                f"{point.seconds:.2f}",
-            )
-            for point in shown
-        ),
-    )
-    typer.echo("* no other method is both smaller, what it keeps once included, and as good")
+    _show(found)
     if not found.reached:
         typer.echo(f"No method within the budget reaches {min_quality}; the best of them is")
     typer.echo(
-        f"→ {chosen.spec}: {chosen.bytes_per_vector} bytes a vector, nDCG@10 {chosen.ndcg:.4f}. Apply: {command}"
+        f"→ {chosen.spec}: {chosen.bytes_per_vector} bytes a vector, nDCG@10 {chosen.ndcg:.4f}. In Python: {apply}"
     )
+
+
+def _show(found: "Tradeoff") -> None:
+    """The points by size; what is on the front is marked, what is recommended pointed at."""
+    shown = sorted(found.points, key=lambda point: (point.bytes_per_vector, -point.ndcg, point.spec))
+    names = ("", "method", "bytes", "× smaller", "nDCG@10", "recall@10", "total MB", "seconds")
+    table(names, ([_mark(found, point), *_cells(found, point)] for point in shown))
+    typer.echo("* no other method is both smaller, what it keeps once included, and as good")
+
+
+def _mark(found: "Tradeoff", point: "Point") -> str:
+    return "→" if point == found.recommended else "*" if point in found.front else ""
+
+
+def _cells(found: "Tradeoff", point: "Point") -> list[object]:
+    return [
+        point.spec,
+        point.bytes_per_vector,
+        f"{4 * found.dim / point.bytes_per_vector:.1f}",
+        f"{point.ndcg:.4f}",
+        f"{point.recall:.4f}",
+        f"{point.total(found.rows) / 1e6:.2f}",
+        f"{point.seconds:.2f}",
+    ]

@@ -117,7 +117,7 @@ def _read(file: Path) -> Scores:
 def _own(file: Path, held: Mapping[str, Any]) -> Scores:
     """A `_score.json` and the predictions beside it."""
     name, row = held["dataset"], {each.name: each for each in table()}.get(held["dataset"])
-    predictions = file.with_name(f"{name}_pred.jsonl")
+    predictions = file.with_name(file.name.removesuffix("_score.json") + "_pred.jsonl")
     values: dict[str, float] = {}
     if predictions.is_file():
         with predictions.open(encoding="utf-8") as lines:

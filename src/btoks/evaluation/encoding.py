@@ -10,7 +10,6 @@ of processes, so the numbers do not either.
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -24,6 +23,7 @@ import numpy as np
 from btoks.encode import encode_stream
 from btoks.errors import BtoksError
 from btoks.evaluation import processes
+from btoks.evaluation.files import file_name, whole
 from btoks.evaluation.fingerprint import hooked, inputs_key, model_key, versions
 from btoks.evaluation.layouts import Side, layout_of, prompted, rendered
 from btoks.media import Decoder, Limits, MediaError, Source
@@ -81,6 +81,8 @@ class Encoder:
 
     def __enter__(self) -> Self:
         self._decoder = self._stack.enter_context(Decoder(self.limits))
+        self._stack.callback(self.model.train, self.model.training)
+        self.model.eval()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -120,7 +122,7 @@ class Encoder:
             part = self._encoded(asked, broken)
         else:
             key = inputs_key([(self.key, {"text": json.dumps(broken)}), *asked])
-            file = self.cache / _file_name(task) / f"{side}-{start:07d}-{key}.npz"
+            file = self.cache / file_name(task) / f"{side}-{start:07d}-{key}.npz"
             found = _read(file)
             if found is not None:
                 self._done(len(chunk), cached=True)
@@ -180,10 +182,6 @@ class Encoder:
         return found[kind]
 
 
-def _file_name(task: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in task)
-
-
 def _read(file: Path) -> _Part | None:
     """A chunk that is there and whole."""
     try:
@@ -195,11 +193,5 @@ def _read(file: Path) -> _Part | None:
 
 
 def _write(file: Path, part: _Part) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    rest = file.with_name(f".{file.name}.part-{os.getpid()}")
-    try:
-        with rest.open("wb") as out:
-            np.savez(out, rows=part.rows, vectors=part.vectors, missing=np.array(json.dumps(part.missing)))
-        rest.replace(file)
-    finally:
-        rest.unlink(missing_ok=True)
+    with whole(file) as rest, rest.open("wb") as out:
+        np.savez(out, rows=part.rows, vectors=part.vectors, missing=np.array(json.dumps(part.missing)))

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from btoks.bottleneck import generator, record
 from btoks.errors import BtoksError
+from btoks.evaluation.files import file_name, whole, write_json
 from btoks.evaluation.fingerprint import versions
+from btoks.evaluation.mmeb.registry import select
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -124,19 +125,20 @@ class Report:
         }
 
     def leaderboard(self) -> dict[str, Any]:
-        """The benchmark's submission file; a data set that was not run says so."""
+        """The benchmark's submission file; a data set of it that has no result says so."""
+        found = {result.about["key"]: result.record() for result in self.results if "key" in result.about}
         metrics: dict[str, dict[str, Any]] = {}
-        for result in self.results:
-            row = result.record()
-            if "modality" in row:
-                metrics.setdefault(row["modality"], {})[row.get("key", result.name)] = row["metrics"]
-        facts = self.model
+        if self.settings.get("benchmark") == "MMEB-V2":
+            for row in select(revision=self.settings["revision"]):
+                metrics.setdefault(row.modality, {})[row.published] = "FILE_N/A"
+        for key, each in found.items():
+            metrics.setdefault(each["modality"], {})[key] = each["metrics"]
         metadata = {
-            "model_name": facts.get("name"),
-            "model_backbone": facts.get("backbone"),
-            "model_size": facts.get("parameters"),
-            "embedding_dimension": facts.get("dim"),
-            "max_length_tokens": facts.get("max_tokens"),
+            "model_name": self.model.get("name"),
+            "model_backbone": self.model.get("backbone"),
+            "model_size": self.model.get("parameters"),
+            "embedding_dimension": self.model.get("dim"),
+            "max_length_tokens": self.model.get("max_tokens"),
             "model_release_date": None,
             "data_source": "Self-Reported",
             "url": None,
@@ -146,22 +148,16 @@ class Report:
 
     def write(self, out: Path) -> None:
         """Write the summary and the submission file; the data sets' own files are written as they are done."""
-        out.mkdir(parents=True, exist_ok=True)
-        whole_json(out / "summary.json", self.summary())
-        whole_json(out / "leaderboard.json", self.leaderboard())
+        write_json(out / "summary.json", self.summary())
+        write_json(out / "leaderboard.json", self.leaderboard())
 
 
 def write_result(result: Result, out: Path, model: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
     """Write one data set's predictions, then its scores."""
-    out.mkdir(parents=True, exist_ok=True)
-    lines = (json.dumps(asdict(each), ensure_ascii=False) + "\n" for each in result.predictions)
-    _whole(out / f"{result.name}_pred.jsonl", lines)
-    whole_json(out / f"{result.name}_score.json", {**result.record(), "model": model, "settings": settings})
-
-
-def whole_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a JSON file that is there whole or not at all."""
-    _whole(path, [json.dumps(value, indent=1, ensure_ascii=False) + "\n"])
+    name = file_name(result.name)
+    with whole(out / f"{name}_pred.jsonl") as rest, rest.open("w", encoding="utf-8") as lines:
+        lines.writelines(json.dumps(asdict(each), ensure_ascii=False) + "\n" for each in result.predictions)
+    write_json(out / f"{name}_score.json", {**result.record(), "model": model, "settings": settings})
 
 
 def model_facts(model: SentenceTransformer, name: str | None, key: str) -> dict[str, Any]:
@@ -185,13 +181,3 @@ def model_facts(model: SentenceTransformer, name: str | None, key: str) -> dict[
         "padding": module.processing_kwargs.get("text", {}).get("padding_side"),
         "precision": str(model.dtype).removeprefix("torch."),
     }
-
-
-def _whole(path: Path, lines: Iterable[str]) -> None:
-    part = path.with_name(f".{path.name}.part-{os.getpid()}")
-    try:
-        with part.open("w", encoding="utf-8") as file:
-            file.writelines(lines)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -57,35 +57,39 @@ def evaluate(
     1.0
     """
     began = time.monotonic()
-    folder = None if out is None else Path(out)
-    with Encoder(
-        model, cache=None if cache is None else Path(cache), max_batch_tokens=max_batch_tokens, step=step
-    ) as encoder:
+    folder = Path(out) if out is not None and processes.rank() == 0 else None
+    kept = Path(cache) if cache is not None else None
+    with Encoder(model, cache=kept, max_batch_tokens=max_batch_tokens, step=step) as encoder:
         facts = model_facts(model, name, encoder.key.partition(" ")[0])
         report = Report(facts, {"max_batch_tokens": max_batch_tokens, **(settings or {})})
         for task in tasks:
-            try:
-                if isinstance(task, Unloaded):
-                    raise task.error
-                result = evaluate_task(encoder, task)
-            except BtoksError as error:
-                if on_error == "raise":
-                    raise
-                report.failed[task.name] = str(error)
-                continue
-            report.results.append(result)
-            if folder is not None and processes.rank() == 0:
+            result = _attempted(encoder, task, report, raising=on_error == "raise")
+            if result is not None and folder is not None:
                 write_result(result, folder, facts, report.settings)
-            if done is not None:
+            if result is not None and done is not None:
                 done(result)
     report.seconds = time.monotonic() - began
-    if folder is not None and processes.rank() == 0:
+    if folder is not None:
         report.write(folder)
     return report
 
 
-def evaluate_task(encoder: Encoder, task: Task) -> Result:
+def _attempted(encoder: Encoder, task: Task | Unloaded, report: Report, *, raising: bool) -> Result | None:
+    try:
+        result = evaluate_task(encoder, task)
+    except BtoksError as error:
+        if raising:
+            raise
+        report.failed[task.name] = str(error)
+        return None
+    report.results.append(result)
+    return result
+
+
+def evaluate_task(encoder: Encoder, task: Task | Unloaded) -> Result:
     """One task's result."""
+    if isinstance(task, Unloaded):
+        raise task.error
     began = time.monotonic()
     query_ids, corpus_ids = check(task)
     queries = encoder.side(task.name, "query", task.queries)

@@ -121,6 +121,8 @@ def create(family: str, spec: object) -> Any:
 
     >>> create("pooling", {"name": "weighted", "slope": 0.5})
     Weighted(slope=0.5)
+    >>> create("quantize", "pca:0.5+float8")
+    Chain(parts=('pca:0.5', 'float8'))
     """
     if hasattr(type(spec), _ATTRIBUTE):
         if card(spec).family != family:

@@ -77,37 +77,38 @@ def test_float16_refuses_what_is_beyond_its_range() -> None:
         methods.create("quantize", "float16").encode(np.array([[1.0], [1e5]], np.float32))
 
 
-@pytest.mark.parametrize(("spec", "levels"), [("int8:100", 127), ("int4:100", 7)])
+@pytest.mark.parametrize(("spec", "levels"), [("int8:100", 254), ("int4:100", 15)])
 def test_integers_are_half_a_step_off_at_most(spec: str, levels: int) -> None:
     rows = np.random.default_rng(2).standard_normal((400, 11)).astype(np.float32) * np.arange(1, 12, dtype=np.float32)
-    step = np.abs(rows).max(axis=0) / levels
+    step = np.ptp(rows, axis=0) / levels
     off = np.abs(decoded(spec, rows) - rows) / step
     assert off.max() <= 0.5 + 1e-4
     assert off.max() > 0.49
 
 
-@pytest.mark.parametrize(("spec", "levels"), [("int8:90", 127), ("int4:90", 7)])
+@pytest.mark.parametrize(("spec", "levels"), [("int8:90", 254), ("int4:90", 15)])
 def test_a_percentile_cuts_outliers_to_the_calibrated_range(spec: str, levels: int) -> None:
     rows = np.random.default_rng(3).standard_normal((1000, 5)).astype(np.float32)
-    found, top = decoded(spec, rows), np.percentile(np.abs(rows), 90, axis=0)
-    inside = np.abs(rows) <= top
+    found, (low, high) = decoded(spec, rows), np.percentile(rows, (5, 95), axis=0)
+    inside = (rows >= low) & (rows <= high)
     assert 0.89 < inside.mean() < 0.91
-    assert (np.abs(found - rows) / (top / levels))[inside].max() <= 0.5 + 1e-4
-    assert np.allclose(np.abs(found)[~inside], np.broadcast_to(top, rows.shape)[~inside], rtol=1e-5)
+    assert (np.abs(found - rows) / ((high - low) / levels))[inside].max() <= 0.5 + 1e-4
+    assert np.allclose(found[~inside], rows.clip(low, high)[~inside], atol=1e-5)
 
 
 def test_int8_and_int4_reach_every_level() -> None:
-    for spec, levels in (("int8:100", 127), ("int4:100", 7)):
-        rows = np.arange(-levels, levels + 1, dtype=np.float32)[:, None] * np.ones((1, 3), np.float32)
+    for spec, levels in (("int8:100", 255), ("int4:100", 16)):
+        rows = 40 + np.arange(levels, dtype=np.float32)[:, None] * np.ones((1, 3), np.float32)
         assert np.allclose(decoded(spec, rows), rows, atol=1e-5)
 
 
-def test_a_ternary_value_is_the_nearest_of_three() -> None:
+def test_a_ternary_value_is_the_nearest_of_three_beside_the_mean() -> None:
     fit, stored, _ = vectors.digits()
     method = vectors.fitted("ternary")
     mean, size = method.state["mean"], method.state["size"]
-    nearest = np.abs(stored[:, :, None] - (mean[:, None] + size[:, None] * np.array([-1, 0, 1]))).min(axis=2)
-    assert np.allclose(np.abs(method.decode(method.encode(stored)) - stored), nearest, atol=1e-6)
+    level = np.abs((stored - mean)[:, :, None] - size[:, None] * np.array([-1, 0, 1])).argmin(axis=2) - 1
+    expected = level * size - np.outer(level * size @ mean, mean) / (mean @ mean)
+    assert np.allclose(method.decode(method.encode(stored)), mean + expected, atol=1e-5)
     rest = fit - mean
     beyond = np.abs(rest) > size / 2
     assert np.allclose(
@@ -117,9 +118,14 @@ def test_a_ternary_value_is_the_nearest_of_three() -> None:
 
 def test_binary_error_is_what_the_card_states() -> None:
     fit, _, _ = vectors.digits()
-    error = ((decoded("binary", fit) - fit) ** 2).mean(axis=0)
-    stated = fit.var(axis=0) - np.abs(fit - fit.mean(axis=0)).mean(axis=0) ** 2
-    assert np.allclose(error, stated, atol=1e-6)
+    mean, found = fit.mean(axis=0), decoded("binary", fit)
+    deviation = np.abs(fit - mean).mean(axis=0)
+    signs = mean + np.where(fit > mean, deviation, -deviation)
+    plain = ((signs - fit) ** 2).sum(axis=1).mean()
+    assert np.isclose(plain, (fit.var(axis=0) - deviation**2).sum(), rtol=1e-4)
+    along = (((fit - mean) @ mean) ** 2).mean() / (mean @ mean)
+    assert ((found - fit) ** 2).sum(axis=1).mean() <= plain + along
+    assert np.abs((found - mean) @ mean).max() < 1e-5
 
 
 def test_hamming_counts_bits_and_is_coarser_than_an_exact_query() -> None:
@@ -133,7 +139,7 @@ def test_hamming_counts_bits_and_is_coarser_than_an_exact_query() -> None:
     assert vectors.recall(vectors.fitted("rescaled:binary")) > vectors.overlap(-distance, queries @ stored.T, 10) + 0.1
 
 
-@pytest.mark.parametrize("spec", ["binary", "ternary", "int4", "pq:8", "residual:4", "rabitq"])
+@pytest.mark.parametrize("spec", ["ternary", "int4", "pq:8", "residual:4"])
 def test_lengths_restored_by_one_byte_are_worth_more_than_any_other(spec: str) -> None:
     """On vectors of one length: recall rises by more than a byte more of the same format gives."""
     _, stored, _ = vectors.digits()
@@ -141,7 +147,7 @@ def test_lengths_restored_by_one_byte_are_worth_more_than_any_other(spec: str) -
     assert mended.bytes_per_vector(vectors.DIM) == plain.bytes_per_vector(vectors.DIM) + 1
     off = np.abs(np.linalg.norm(mended.decode(mended.encode(stored)), axis=1) - 1)
     assert np.quantile(off, 0.95) < 3e-3
-    assert vectors.recall(mended) > vectors.recall(plain) + 0.05
+    assert vectors.recall(mended) > vectors.recall(plain) + 0.03
 
 
 @pytest.mark.parametrize(
@@ -161,8 +167,8 @@ def test_rescoring_with_a_finer_copy_mends_the_order() -> None:
     scores = np.full_like(rough, -np.inf)
     for row, query, place in zip(np.argsort(-rough, axis=1)[:, :50], queries, scores, strict=True):
         place[row] = fine.score(query[None], fine_codes[row])[0]
-    assert vectors.overlap(rough, exact, 10) < 0.6
-    assert vectors.overlap(scores, exact, 10) > 0.9
+    assert vectors.overlap(rough, exact, 10) < 0.8
+    assert vectors.overlap(scores, exact, 10) > 0.95
 
 
 def test_float8_loses_less_than_int8_where_outliers_stretch_the_range() -> None:

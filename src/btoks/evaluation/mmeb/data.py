@@ -10,7 +10,7 @@ import io
 import tarfile
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -24,9 +24,10 @@ from btoks.folder import replacing
 
 @dataclass(frozen=True)
 class Data:
-    """The source of annotations and media: `folder`, or the hub without one."""
+    """The source of annotations and media: `folder`, or the hub without one; `commits` notes what media came from."""
 
     folder: Path | None = None
+    commits: dict[str, str] = field(default_factory=dict)
 
     def repository(self, repo: str, config: str | Sequence[str] | None, split: str) -> Repository:
         """The annotations of a data set, fetched if they are not local."""
@@ -40,7 +41,9 @@ class Data:
     def media(self, dataset: str, archive: str, folders: Sequence[str]) -> Path:
         """The folder of a data set's media."""
         if self.folder is None:
-            return home(dataset, [_unpacked(archive)], folders)
+            root = _unpacked(archive)
+            self.commits["media"] = root.parent.name
+            return home(dataset, [root], folders)
         shared = registry.media()["repo"]
         roots = [self.folder, self.folder / shared, self.folder / shared.partition("/")[2]]
         return home(dataset, [root for root in roots if root.is_dir()] or [self.folder], folders)

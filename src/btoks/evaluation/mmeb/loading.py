@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,19 +42,19 @@ class Loading:
             )
 
 
-@dataclass
+@dataclass(frozen=True)
 class Found:
-    """What a loader has collected. A candidate that comes again is the one that came first."""
+    """What a loader gives back: a task's parts, and the tables they came from."""
 
-    queries: Sequence[Entry] = field(default_factory=list)
-    corpus: Sequence[Entry] = field(default_factory=list)
-    relevant: dict[str, dict[str, float]] = field(default_factory=dict)
-    candidates: dict[str, list[str]] | None = None
-    tables: Mapping[str, Table] = field(default_factory=dict)
+    queries: Sequence[Entry]
+    corpus: Sequence[Entry]
+    relevant: dict[str, dict[str, float]]
+    candidates: dict[str, list[str]] | None
+    tables: Mapping[str, Table]
 
 
 class Collected:
-    """Queries and candidates as they come, row by row."""
+    """Queries and candidates as they come, row by row. A candidate that comes again is the one that came first."""
 
     def __init__(self, *, local: bool) -> None:
         self.queries: list[Entry] = []

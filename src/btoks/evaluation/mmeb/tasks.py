@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from btoks.errors import BtoksError
 from btoks.evaluation import processes
@@ -13,6 +14,7 @@ from btoks.evaluation.mmeb.images import image_rows
 from btoks.evaluation.mmeb.loading import Found, Loading
 from btoks.evaluation.mmeb.pages import pages
 from btoks.evaluation.mmeb.registry import Row
+from btoks.evaluation.mmeb.tables import Repository
 from btoks.evaluation.mmeb.videos import clip_folders, listed_clips, video_choices, video_labels, videos
 from btoks.evaluation.run import Unloaded
 from btoks.evaluation.task import DataError, Task
@@ -47,12 +49,13 @@ def tasks(
     ['QVHighlight', 'Charades-STA', 'MomentSeeker']
     """
     for row in rows:
+        found: Task | Unloaded
         try:
             with processes.first():
-                task = load(row, data=data, revision=revision, frames=frames, any_counts=any_counts)
-            yield task
+                found = load(row, data=data, revision=revision, frames=frames, any_counts=any_counts)
         except BtoksError as error:
-            yield Unloaded(row.name, error)
+            found = Unloaded(row.name, error)
+        yield found
 
 
 def load(
@@ -89,13 +92,16 @@ def load(
         "group": row.group,
         "key": row.published,
         "frames": frames if row.modality == "video" else None,
-        "data": _provenance(repository.name, repository.commit, found),
+        "data": _provenance(repository, source, found),
     }
     return Task(row.name, found.queries, found.corpus, found.relevant, found.candidates, row.metric, about)
 
 
-def _provenance(repo: str, commit: str | None, found: Found) -> dict[str, str | dict[str, str]]:
-    """The commit on the hub; of a local folder, what its tables hold."""
-    if commit is not None:
-        return {"repo": repo, "commit": commit}
-    return {"repo": repo, "content": {config or "default": table.key() for config, table in found.tables.items()}}
+def _provenance(repository: Repository, source: Data, found: Found) -> dict[str, Any]:
+    """The commits on the hub; of a local folder, what its tables hold."""
+    if repository.commit is None:
+        return {
+            "repo": repository.name,
+            "content": {name or "default": table.key() for name, table in found.tables.items()},
+        }
+    return {"repo": repository.name, "commit": repository.commit, **source.commits}

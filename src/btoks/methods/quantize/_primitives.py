@@ -191,17 +191,44 @@ def sample(X_ND: Floats, rows: int, seed: int = 0) -> Floats:
     return X_ND[np.sort(drawn)]
 
 
-def largest(X_ND: Floats, percentile: float) -> Floats:
-    """The magnitude (D,) that `percentile` of a dimension's values stay below; 1 where all are zero.
+def largest(X_ND: Floats) -> Floats:
+    """The largest magnitude (D,) of each dimension; 1 where all are zero.
 
-    >>> largest(np.array([[0.0, -2.0], [0.0, 1.0]], np.float32), 100.0)
+    >>> largest(np.array([[0.0, -2.0], [0.0, 1.0]], np.float32))
     array([1., 2.], dtype=float32)
     """
-    size_ND = np.abs(sample(X_ND, CALIBRATION_ROWS))
-    top_D = size_ND.max(axis=0) if percentile == 100.0 else np.percentile(size_ND, percentile, axis=0)
-    # A dimension that is zero in all but a few rows has percentile 0: there only the maximum says anything.
-    top_D = np.where(top_D > 0, top_D, size_ND.max(axis=0))
-    return np.where(top_D > np.finfo(np.float32).tiny * 512, top_D, 1.0).astype(np.float32)
+    top_D = np.abs(sample(X_ND, CALIBRATION_ROWS)).max(axis=0)
+    return np.where(top_D > np.finfo(np.float32).tiny * 512, top_D, np.float32(1))
+
+
+def calibrated(X_ND: Floats, percentile: float) -> tuple[Floats, Floats]:
+    """Middle and half the length (D,) of the range that holds this percentage of a dimension's values.
+
+    >>> calibrated(np.array([[-1.0], [3.0]], np.float32), 100.0)
+    (array([1.], dtype=float32), array([2.], dtype=float32))
+    """
+    few_ND, tail = sample(X_ND, CALIBRATION_ROWS), (100 - percentile) / 2
+    ends_2D = (
+        np.percentile(few_ND, (tail, 100 - tail), axis=0)
+        if tail
+        else np.stack([few_ND.min(axis=0), few_ND.max(axis=0)])
+    )
+    # Where nearly all values are one and the same, only the outermost say anything.
+    narrow_D = ends_2D[1] <= ends_2D[0]
+    ends_2D = np.where(narrow_D, [few_ND.min(axis=0), few_ND.max(axis=0)], ends_2D).astype(np.float64)
+    half_D = (ends_2D[1] - ends_2D[0]) / 2
+    half_D = np.where(half_D > np.finfo(np.float32).tiny * 512, half_D, 1.0)
+    return ends_2D.mean(axis=0).astype(np.float32), half_D.astype(np.float32)
+
+
+def beside(mean_D: Floats, rows: Floats) -> Floats:
+    """Rows without what lies along the mean.
+
+    Signs say little about it, and on vectors of one length it hardly varies: the mean's own is the better guess.
+    """
+    square = float(mean_D.astype(np.float64) @ mean_D)
+    beside_rows: Floats = rows - np.outer(rows @ mean_D / (square or 1), mean_D).astype(np.float32)
+    return beside_rows
 
 
 def counted(method: object, amount: int | float, dim: int, unit: str) -> int:

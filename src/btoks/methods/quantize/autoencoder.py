@@ -93,7 +93,6 @@ class Autoencoder:
 
     def fold(self, query_MD: Floats) -> None:
         """None: `lift` is not affine."""
-        return
 
     def encode(self, X_ND: Any) -> _codes.Codes:
         """The short vectors as floats."""

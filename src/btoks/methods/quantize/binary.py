@@ -1,6 +1,7 @@
 """Sign codes about the mean, scored against exact queries; plain Hamming distance for a first pass.
 
-A dimension decodes to mean ± mean deviation, the pair of values with the least squared error for its two halves.
+A dimension decodes to mean ± mean deviation, the pair of values with the least squared error for its two halves; what
+the sum of these deviations has along the mean is taken out again.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from btoks.methods.quantize._primitives import Floats
     paper="2505.00105",
     stage="quantize",
     system="B1",
-    no_identity="one bit a dimension: mean squared error = variance − (mean deviation)² on the fitted vectors",
+    no_identity="one bit a dimension: squared error ≤ variance − (mean deviation)² + variance along the mean",
 )
 @dataclass(frozen=True)
 class Binary:
@@ -43,17 +44,20 @@ class Binary:
         return _codes.pack(np.packbits(rows_ND > mean_D, axis=1), dim=len(mean_D))
 
     def decode(self, codes: _codes.Codes) -> Floats:
-        """Mean plus or minus mean deviation."""
+        """Mean plus or minus mean deviation, the mean's direction aside."""
         mean_D, size_D = self._learnt()
         bits_ND = _kernels.unpacked(_primitives.data(self, codes), codes.dim)
-        return np.where(bits_ND, mean_D + size_D, mean_D - size_D)
+        decoded: Floats = mean_D + _primitives.beside(mean_D, np.where(bits_ND, size_D, -size_D))
+        return decoded
 
     def score(self, query_MD: Any, codes: _codes.Codes) -> Floats:
         """Sums of query components over the set bits."""
         mean_D, size_D = self._learnt()
         data_NB = _primitives.data(self, codes)
         query = _primitives.queries(query_MD, codes)
-        return 2 * _kernels.bits(query * size_D, data_NB) + (query @ (mean_D - size_D))[:, None]
+        weight = _primitives.beside(mean_D, query) * size_D
+        constant: Floats = query @ mean_D - weight.sum(axis=1)
+        return 2 * _kernels.bits(weight, data_NB) + constant[:, None]
 
     def hamming(self, query_MD: Any, codes: _codes.Codes) -> NDArray[np.int32]:
         """In how many bits encoded queries differ from the codes (M, N): coarser than `score`, and symmetric."""

@@ -29,8 +29,12 @@ class Chain:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "parts", tuple(self.parts))
-        methods = [create("quantize", part) for part in self.parts]
-        fine = len(methods) == 2 and isinstance(methods[0], Reducer) and not isinstance(methods[1], Reducer | Chain)
+        methods = [create("quantize", part) for part in self.parts if isinstance(part, str)]
+        fine = (
+            len(methods) == len(self.parts) == 2
+            and isinstance(methods[0], Reducer)
+            and not isinstance(methods[1], Reducer | Chain)
+        )
         way_out = "give a dimension reducer and a number format, such as pca:0.5+float8"
         _primitives.refuse_unless(fine, self, f"cannot join {'+'.join(map(str, self.parts))}", way_out)
 

@@ -55,7 +55,7 @@ class Float8:
         if self.scale in ("vector", "none"):
             _primitives.matrix(X_ND)
             return self
-        top_D = _primitives.largest(_primitives.fitting(self, X_ND), 100.0)
+        top_D = _primitives.largest(_primitives.fitting(self, X_ND))
         scale_D = np.full_like(top_D, top_D.max()) if self.scale == "global" else top_D
         return replace(self, state={"scale": scale_D / np.float32(self._largest)})
 

@@ -1,4 +1,4 @@
-"""8-bit integers: symmetric, one scale a dimension, calibrated by a percentile of the magnitudes."""
+"""8-bit integers: levels symmetric about the middle of each dimension's range, which a percentile calibrates."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LEVELS = 127
 )
 @dataclass(frozen=True)
 class Int8:
-    """D bytes. `percentile` 100 spreads the levels up to the largest magnitude; below, outliers are cut."""
+    """D bytes. `percentile` 100 spreads the levels over all fitted values; below, as many outliers are cut."""
 
     percentile: float = 100.0
     state: _primitives.State = field(default_factory=dict, repr=False, compare=False)
@@ -32,30 +32,35 @@ class Int8:
         _primitives.check_percentile(self, self.percentile)
 
     def fit(self, X_ND: Any) -> Self:
-        """Learn the step of each dimension."""
-        top_D = _primitives.largest(_primitives.fitting(self, X_ND), self.percentile)
-        return replace(self, state={"scale": top_D / np.float32(_LEVELS)})
+        """Learn middle and step of each dimension."""
+        middle_D, half_D = _primitives.calibrated(_primitives.fitting(self, X_ND), self.percentile)
+        return replace(self, state={"middle": middle_D, "step": half_D / np.float32(_LEVELS)})
 
     def encode(self, X_ND: Any) -> _codes.Codes:
         """Round to the nearest level."""
-        scale_D = _primitives.learnt(self, "scale")
-        rows_ND = _primitives.encoding(self, X_ND, len(scale_D))
-        levels_ND = np.clip(np.rint(rows_ND / scale_D), -_LEVELS, _LEVELS)
-        return _codes.pack(levels_ND.astype(np.int8), dim=len(scale_D))
+        middle_D, step_D = self._learnt()
+        rows_ND = _primitives.encoding(self, X_ND, len(step_D))
+        levels_ND = np.clip(np.rint((rows_ND - middle_D) / step_D), -_LEVELS, _LEVELS)
+        return _codes.pack(levels_ND.astype(np.int8), dim=len(step_D))
 
     def decode(self, codes: _codes.Codes) -> Floats:
-        """Levels times steps."""
-        scale_D = _primitives.learnt(self, "scale")
-        decoded: Floats = _primitives.data(self, codes).view(np.int8) * scale_D
+        """Middle plus level times step."""
+        middle_D, step_D = self._learnt()
+        decoded: Floats = middle_D + _primitives.data(self, codes).view(np.int8) * step_D
         return decoded
 
     def score(self, query_MD: Any, codes: _codes.Codes) -> Floats:
         """Exact integer products with the scaled query."""
-        query = _primitives.queries(query_MD, codes) * _primitives.learnt(self, "scale")
-        return _kernels.integers(query, _primitives.data(self, codes).view(np.int8), _kernels.tensor)
+        middle_D, step_D = self._learnt()
+        query = _primitives.queries(query_MD, codes)
+        stored = _primitives.data(self, codes).view(np.int8)
+        return _kernels.integers(query * step_D, stored, _kernels.tensor) + (query @ middle_D)[:, None]
 
     def bytes_per_vector(self, dim: int) -> int:
         """D."""
         return dim
 
     state_nbytes = property(_primitives.state_nbytes)
+
+    def _learnt(self) -> tuple[Floats, Floats]:
+        return _primitives.learnt(self, "middle"), _primitives.learnt(self, "step")

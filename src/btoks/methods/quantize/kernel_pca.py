@@ -105,7 +105,6 @@ class KernelPca:
 
     def fold(self, query_MD: Floats) -> None:
         """None: `lift` is not affine."""
-        return
 
     def encode(self, X_ND: Any) -> _codes.Codes:
         """The short vectors as floats."""

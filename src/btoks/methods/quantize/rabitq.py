@@ -1,10 +1,11 @@
 """RaBitQ (2405.12497): sign codes after a random rotation, with an unbiased estimator and its error bound.
 
-    r = x − mean,  o = P r / |r|,  bits s = sign(o),  t = ⟨s/√D, o⟩
-    ⟨q, x⟩ ≈ ⟨q, mean⟩ + f · ⟨s, P q⟩                      f = |r| / (√D · t)
-    |error| ≤ ε · e · |q| / √(D − 1)                        e = |r| · √(1 − t²) / t, with probability 1 − 2·exp(−c·ε²)
+    r = x − m (the mean),  o = P r / |r|,  bits s = sign(o),  t = ⟨s/√D, o⟩,  r̂ = f · Pᵀ s  with f = |r| / (√D · t)
+    ⟨q, x⟩ ≈ ⟨q, m + r̂⟩ + β · ⟨q, m⟩        β = ⟨m, r − r̂⟩ / |m|²: what lies along the mean is kept exactly
+    |error| ≤ ε · e · |q| / √(D − 1)         e = |r| · √(1 − t²) / t, with probability 1 − 2·exp(−c·ε²)
 
-f and e are kept as floats beside the bits. The expectation is over the random rotation P.
+Beside the bits are kept f and β as floats of three bytes and e as one of two. The expectation is over the rotations P;
+that of β is zero. The paper centres the query too, which keeps the same component exact.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from btoks.methods import method
 from btoks.methods.quantize import _codes, _kernels, _primitives
@@ -39,7 +41,7 @@ class Rabitq:
         return replace(self, state={"mean": mean_D, "rotation": _primitives.rotation(len(mean_D), self.seed)})
 
     def encode(self, X_ND: Any) -> _codes.Codes:
-        """Rotated signs and the two factors."""
+        """Rotated signs and the three factors."""
         mean_D, rotation_DD = self._learnt()
         dim = len(mean_D)
         centred_ND: Floats = _primitives.encoding(self, X_ND, dim) - mean_D
@@ -47,33 +49,38 @@ class Rabitq:
         norm_N = np.linalg.norm(rest_ND.astype(np.float64), axis=1)
         ones_N = np.abs(rest_ND).sum(axis=1, dtype=np.float64)
         t_N = np.divide(ones_N, norm_N * np.sqrt(dim), out=np.ones(len(rest_ND)), where=norm_N > 0).clip(max=1)
-        factors_N2 = np.stack([norm_N / (t_N * np.sqrt(dim)), norm_N * np.sqrt(1 - t_N**2) / t_N], axis=1)
-        return _codes.pack(np.packbits(rest_ND > 0, axis=1), factors_N2.astype(np.float32), dim=dim)
+        factor_N = norm_N / (t_N * np.sqrt(dim))
+        spread_N = norm_N * np.sqrt(1 - t_N**2) / t_N
+        turned_D = mean_D.astype(np.float64) @ rotation_DD
+        length = float(turned_D @ turned_D)
+        along_N = (rest_ND - np.where(rest_ND > 0, 1, -1) * factor_N[:, None]) @ turned_D / (length or 1)
+        factors = _shortened(factor_N, 3), _shortened(along_N, 3), _shortened(spread_N, 2)
+        return _codes.pack(np.packbits(rest_ND > 0, axis=1), *factors, dim=dim)
 
     def decode(self, codes: _codes.Codes) -> Floats:
         """The vectors whose products with queries are the estimates."""
         mean_D, rotation_DD = self._learnt()
-        bits_NB, factors_N2 = self._parts(codes)
+        bits_NB, factor_N, along_N, _ = self._parts(codes)
         signs_ND = 2 * _kernels.unpacked(bits_NB, codes.dim).astype(np.float32) - 1
-        scaled_ND: Floats = signs_ND * factors_N2[:, :1]
-        decoded: Floats = mean_D + scaled_ND @ rotation_DD.T
+        scaled_ND: Floats = signs_ND * factor_N[:, None]
+        decoded: Floats = (1 + along_N)[:, None] * mean_D + scaled_ND @ rotation_DD.T
         return decoded
 
     def score(self, query_MD: Any, codes: _codes.Codes) -> Floats:
         """The estimates: sums of rotated query components over the set bits, times the factor."""
         mean_D, rotation_DD = self._learnt()
-        bits_NB, factors_N2 = self._parts(codes)
+        bits_NB, factor_N, along_N, _ = self._parts(codes)
         query = _primitives.queries(query_MD, codes)
         rotated = query @ rotation_DD
         signed_MN = 2 * _kernels.bits(rotated, bits_NB) - rotated.sum(axis=1, keepdims=True)
-        scores: Floats = signed_MN * factors_N2[:, 0] + (query @ mean_D)[:, None]
+        scores: Floats = signed_MN * factor_N + (query @ mean_D)[:, None] * (1 + along_N)
         return scores
 
     def error_bound(self, query_MD: Any, codes: _codes.Codes, epsilon: float = 1.9) -> Floats:
         """How far each score may be off (M, N); at ε = 1.9, the paper's choice, nearly all are within."""
-        _, factors_N2 = self._parts(codes)
+        *_, spread_N = self._parts(codes)
         norm_M1 = np.linalg.norm(_primitives.queries(query_MD, codes), axis=1, keepdims=True)
-        bound: Floats = np.float32(epsilon / max(codes.dim - 1, 1) ** 0.5) * norm_M1 * factors_N2[:, 1]
+        bound: Floats = np.float32(epsilon / max(codes.dim - 1, 1) ** 0.5) * norm_M1 * spread_N
         return bound
 
     def bytes_per_vector(self, dim: int) -> int:
@@ -85,6 +92,18 @@ class Rabitq:
     def _learnt(self) -> tuple[Floats, Floats]:
         return _primitives.learnt(self, "mean"), _primitives.learnt(self, "rotation")
 
-    def _parts(self, codes: _codes.Codes) -> tuple[Any, Floats]:
+    def _parts(self, codes: _codes.Codes) -> tuple[NDArray[np.uint8], Floats, Floats, Floats]:
         data_NB = _primitives.data(self, codes)
-        return data_NB[:, :-8], _codes.unpack(data_NB[:, -8:], np.float32)
+        bits_NB, factor, along, spread = np.split(data_NB, np.array([-8, -5, -2]), axis=1)
+        return np.ascontiguousarray(bits_NB), _lengthened(factor), _lengthened(along), _lengthened(spread)
+
+
+def _shortened(values_N: Any, size: int) -> NDArray[np.uint8]:
+    """The first `size` of a float32's four bytes, rounded."""
+    bits_N = np.asarray(values_N, np.float32).view(np.uint32) + np.uint32(1 << (8 * (4 - size) - 1))
+    return bits_N.astype("<u4").view(np.uint8).reshape(-1, 4)[:, 4 - size :]
+
+
+def _lengthened(bytes_NB: NDArray[np.uint8]) -> Floats:
+    whole_N4 = np.pad(bytes_NB, ((0, 0), (4 - bytes_NB.shape[1], 0)))
+    return np.ascontiguousarray(whole_N4).view("<f4")[:, 0].astype(np.float32)

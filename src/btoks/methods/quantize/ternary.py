@@ -1,4 +1,7 @@
-"""Ternary codes (1612.01064): each dimension −1, 0 or 1 about its mean; five a byte, 1.6 bits a dimension."""
+"""Ternary codes (1612.01064): each dimension −1, 0 or 1 about its mean; five a byte, 1.6 bits a dimension.
+
+What the decoded deviations have along the mean is taken out again.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ def _sizes(size_ND: Floats) -> Floats:
     paper="1612.01064",
     stage="quantize",
     system="B1",
-    no_identity="three levels a dimension: each value decodes to the nearest of them",
+    no_identity="the nearest of three levels a dimension, less what lies along the mean",
 )
 @dataclass(frozen=True)
 class Ternary:
@@ -57,18 +60,19 @@ class Ternary:
         return _codes.pack(packed_NB, dim=len(mean_D))
 
     def decode(self, codes: _codes.Codes) -> Floats:
-        """Mean plus trit times size."""
+        """Mean plus trit times size, the mean's direction aside."""
         mean_D, size_D = self._learnt()
         words_NBT: NDArray[np.int8] = _WORDS[_primitives.data(self, codes)]
         trits_ND = words_NBT.reshape(len(codes), words_NBT.shape[1] * _TRITS)[:, : codes.dim]
-        return mean_D + trits_ND * size_D
+        decoded: Floats = mean_D + _primitives.beside(mean_D, trits_ND * size_D)
+        return decoded
 
     def score(self, query_MD: Any, codes: _codes.Codes) -> Floats:
         """A look-up a byte in the products of the query with all 243 words."""
         mean_D, size_D = self._learnt()
         data_NB = _primitives.data(self, codes)
         query = _primitives.queries(query_MD, codes)
-        padded = np.pad(query * size_D, ((0, 0), (0, -codes.dim % _TRITS)))
+        padded = np.pad(_primitives.beside(mean_D, query) * size_D, ((0, 0), (0, -codes.dim % _TRITS)))
         runs_MJT = padded.reshape(len(query), self.bytes_per_vector(codes.dim), _TRITS)
         table_MJV = torch.from_numpy(runs_MJT @ _WORDS.T.astype(np.float32))
         return _kernels.tables(table_MJV, data_NB) + (query @ mean_D)[:, None]

@@ -86,7 +86,7 @@ def _radix(size: int, *, whole: bool) -> tuple[int, int, int]:
     """Three nearly equal factors of a size, or of the next size that has such.
 
     >>> _radix(24, whole=True), _radix(100, whole=False)
-    ((2, 3, 4), (5, 5, 4))
+    ((3, 2, 4), (5, 5, 4))
     """
     if not whole:
         first = -(-round(size ** (1 / 3) * 1e6) // 10**6)

@@ -1,0 +1,102 @@
+"""What a library is made with, in `library.json`: its model, the prompts, how files are cut."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from btoks.errors import BtoksError
+from btoks.library.calibration import PHRASES
+from btoks.library.disk import replace_file
+from btoks.library.parts import SETTINGS
+from btoks.library.walk import MARK
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from sentence_transformers import SentenceTransformer
+
+_FORMAT, _QUERIES, _SAME = 1, "queries.npy", 0.99
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The contents of `library.json`; without a model the vectors are brought along."""
+
+    model: str | None
+    dim: int | None = None
+    prompts: dict[str, str] = field(default_factory=dict)
+    parts: dict[str, float] = field(default_factory=lambda: dict(SETTINGS))
+    format: int = _FORMAT
+
+
+def create(folder: Path, name: str | None, model: SentenceTransformer | None) -> Settings:
+    """Begin a library in a new or empty folder."""
+    # What a killed creation has left is no obstacle.
+    leftover = {_QUERIES, f".{_QUERIES}.part", f".{MARK}.part"}
+    if folder.exists() and (not folder.is_dir() or {each.name for each in folder.iterdir()} - leftover):
+        raise BtoksError(str(folder), "it exists and is not empty", "open it, or choose another folder")
+    settings = Settings(name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if model is not None:
+            settings = Settings(
+                name,
+                int(model.get_embedding_dimension() or 0),
+                {key: value or "" for key, value in model.prompts.items()},
+            )
+            data = io.BytesIO()
+            np.save(data, embedded(model))
+            replace_file(folder / _QUERIES, data.getvalue())
+        replace_file(folder / MARK, json.dumps(asdict(settings), indent=1).encode())
+    except OSError as error:
+        raise BtoksError(str(folder), f"it cannot be written ({error.strerror})", "choose another folder") from error
+    return settings
+
+
+def read(folder: Path) -> Settings:
+    """The settings of the library in a folder."""
+    try:
+        given: dict[str, Any] = json.loads((folder / MARK).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BtoksError(str(folder), "there is no library", "make one with `btoks index`") from error
+    except (OSError, ValueError) as error:
+        raise BtoksError(str(folder), f"its {MARK} cannot be read", "restore that file") from error
+    if given.get("format") != _FORMAT:
+        raise BtoksError(str(folder), f"it is of format {given.get('format')}", "open it with the btoks that made it")
+    return Settings(**given)
+
+
+def queries(folder: Path) -> NDArray[np.float32]:
+    """How the library's model has embedded the phrases that scores are calibrated with."""
+    out: NDArray[np.float32] = np.load(folder / _QUERIES, allow_pickle=False)
+    return out
+
+
+def embedded(model: SentenceTransformer) -> NDArray[np.float32]:
+    """The phrases by a model."""
+    from btoks.encode import encode_stream
+
+    return np.stack([out.embedding for out in encode_stream(model, PHRASES, task="query") if out.embedding is not None])
+
+
+def verify(folder: Path, settings: Settings, model: SentenceTransformer) -> None:
+    """Refuse a model that is not the one the library was made with, whatever its name says."""
+    from btoks.encode import encode_stream
+
+    dim = int(model.get_embedding_dimension() or 0)
+    noted_D = queries(folder)[0]
+    now_D = next(iter(encode_stream(model, [PHRASES[0]], task="query"))).embedding
+    if dim != settings.dim or now_D is None or float(noted_D @ now_D) < _SAME:
+        reason = f"the model {settings.model} is not the one it was made with"
+        raise BtoksError(str(folder), reason, "bring that one back, or index into a new library")
+
+
+def refuse_other_parts(folder: Path, settings: Settings) -> None:
+    """Refuse to add files cut by other rules than those that are there."""
+    if settings.parts != SETTINGS:
+        raise BtoksError(str(folder), "its files were cut by other rules", "index into a new library")

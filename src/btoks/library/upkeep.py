@@ -1,0 +1,85 @@
+"""Keeping the table quick and small: its indexes, the merging of small files, the removal of what is no longer needed.
+
+All of it needs the library's lock: a clean-up of unverified files beside another writer destroys the table.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import warnings
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from btoks.errors import BtoksError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_PARTITION = 1_000
+"""Rows of a partition. The number of partitions must not be fixed: the next optimisation would change it."""
+_FRAGMENTS, _UNINDEXED, _SEGMENTS = 64, 20_000, 10
+_KEEP = timedelta(hours=1)
+_VECTOR = "vector_idx"
+
+
+def prepare(table: Any) -> None:
+    """The indexes that an empty table can have, unless it has them: full text for every script, and the keys."""
+    from lancedb.index import FTS, BTree
+
+    words = FTS(base_tokenizer="icu", stem=False, remove_stop_words=False, with_position=False)
+    there = {each.name for each in table.list_indices()}
+    for column, config in (("text", words), ("id", BTree()), ("content", BTree())):
+        if f"{column}_idx" not in there:
+            table.create_index(column, config=config, name=f"{column}_idx")
+
+
+def tidy(table: Any, exact_below: int) -> None:
+    """What is due after writing: merge small files, and build or renew the index of the vectors."""
+    merge_small(table)
+    rows = table.count_rows()
+    index = next((each for each in table.list_indices() if each.name == _VECTOR), None)
+    if rows >= exact_below and (index is None or _outgrown(index)):
+        from lancedb.index import IvfFlat
+
+        config = IvfFlat(distance_type="dot", target_partition_size=_PARTITION)
+        table.create_index("vector", config=config, name=_VECTOR, replace=True)
+
+
+def merge_small(table: Any) -> None:
+    """Merge files and extend the indexes, once there are many files, or many rows that no index holds."""
+    fragments = table.stats()["fragment_stats"]["num_fragments"]
+    if fragments > _FRAGMENTS or any(each.num_unindexed_rows > _UNINDEXED for each in table.list_indices()):
+        _optimize(table, _KEEP, unverified=False)
+
+
+def _outgrown(index: Any) -> bool:
+    """Whether so much is new that the index should be built anew; its deltas are never merged."""
+    return bool(index.num_unindexed_rows >= index.num_indexed_rows or index.num_segments >= _SEGMENTS)
+
+
+def merge(table: Any) -> None:
+    """Merge everything and leave nothing of old versions, not even what killed writers have left."""
+    _optimize(table, timedelta(0), unverified=True)
+
+
+def _optimize(table: Any, older: timedelta, *, unverified: bool) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        table.optimize(cleanup_older_than=older, delete_unverified=unverified)
+
+
+def explained(error: Exception, folder: Path) -> Exception:
+    """What a person is told of an error of the store's while writing, without its own words; others as they are."""
+    if getattr(error, "errno", None) == errno.ENOSPC or "no space left" in str(error).lower():
+        return BtoksError(str(folder), "the disk is full; what was reported as done is saved", "free some space")
+    if "lance" in str(error).lower():
+        return BtoksError(str(folder), "its table could not be written", "see `btoks library check`")
+    return error
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove the unfinished files of killed writers, which no clean-up of the store's removes."""
+    for path in folder.rglob("*.tmp*"):
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
