@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 QUERIES: tuple[str | Path, ...] = (
     "jellyfish in blue water",
     "thunderstorms with rain",
-    "tallest buildings in Canada",
+    "the Amazon rainforest",
     Path("photos/grocery/banana-1.jpg"),
 )
 _STEPS, _BATCH, _SIDE = 260, 32, 192
@@ -187,9 +187,7 @@ class _Pairs:
         from btoks import Source, fit
         from btoks.media import load
 
-        # Small letters too: people search in them, and to a tokenizer they are other words.
-        worded = [[*caption.texts, *map(str.lower, caption.texts)] for caption in shown]
-        self.texts = [[fit(model, {"text": text}) for text in texts] for texts in worded]
+        self.texts = [[fit(model, {"text": text}) for text in caption.texts] for caption in shown]
         self.labels = [_number(caption.texts[0]) for caption in shown]
         sources = (Source(caption.path, page=caption.page) for caption in shown)
         self.items = [_small(fit(model, load(source, _LIMITS))) for source in sources]
