@@ -137,7 +137,6 @@ def test_parquet_is_read_as_embed_writes_it(tmp_path: Path) -> None:
 
 
 def test_the_command_prints_a_table_a_picture_and_one_recommendation(file: Path, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
     ran = run("tradeoff", file, "--min-quality", "0.9", "--plot", tmp_path / "plot.svg")
     assert ran.status == 0, ran.err
     last = ran.out.splitlines()[-1]

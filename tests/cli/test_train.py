@@ -41,7 +41,6 @@ def test_train_and_plot(mine: Path, tmp_path: Path) -> None:
     again = run("train", mine, "--out", out, "--steps", "4")
     assert again.status == 1
     assert "it holds a run with other batch, lr, steps; use --restart" in again.line
-    pytest.importorskip("matplotlib")
     assert run("plot", out, "--json").records == [{"out": str(out / "curves.png")}]
     assert Image.open(out / "curves.png").width > 300
     assert run("plot", out, "--out", tmp_path / "curves.svg").status == 0

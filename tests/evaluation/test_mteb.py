@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 
+import mteb
 import numpy as np
 import pytest
 
@@ -12,7 +13,6 @@ from btoks.errors import BtoksError
 from btoks.evaluation import Entry, Task, evaluate
 from items import attached, clip, fresh, picture, streamed
 
-mteb = pytest.importorskip("mteb")
 bridge = importlib.import_module("btoks.evaluation.mteb")
 
 WORDS = ["a red bus", "the garden", "two people read a book", "a lazy dog", "the station page"]
