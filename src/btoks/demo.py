@@ -30,7 +30,7 @@ QUERIES: tuple[str | Path, ...] = (
     "the Amazon rainforest",
     Path("photos/grocery/banana-1.jpg"),
 )
-_STEPS, _BATCH, _SIDE = 260, 32, 192
+_STEPS, _BATCH, _SIDE = 160, 32, 192
 
 
 _LIMITS = Limits(frames=4)
