@@ -1,13 +1,15 @@
 """What does each compression of vectors cost in quality and time, beside faiss at equal bytes?
 
-    BTOKS_DATA=folder python benchmarks/quantize.py [--json FILE] [--only quality,claims]
+    python benchmarks/quantize.py [DATA] [--model MODEL] [--json FILE] [--only quality,claims]
 
 quality  recall@10 against the exact order on real vectors: scikit-learn's digits, TF-IDF + SVD of the data folder's
-         texts, colour and gradient histograms of its pictures; ours and faiss's own at equal bytes, time beside time
-claims   those of float8 × PCA (2505.00105): float8 loses less than int8; PCA is the best reducer; PCA to half the width
-         and float8 (8×) loses less than int8 (4×)
+         texts, colour and gradient histograms of its pictures, a model's embeddings of both; ours and faiss's own at
+         equal bytes, time beside time
+claims   those of float8 × PCA (2505.00105), on three splits: float8 loses less than int8; PCA is the best reducer;
+         PCA to half the width and float8 (8×) loses less than int8 (4×)
 
-The data folder holds <name>/records.jsonl with texts and pictures. faiss and umap are left out where not installed.
+DATA (or $BTOKS_DATA) holds <name>/records.jsonl with texts and pictures. Without DATA there are digits alone, without a
+model none of its embeddings; faiss and umap are left out where not installed.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import json
 import math
 import os
 import platform
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,7 +34,8 @@ from btoks import methods, tradeoff
 from btoks.errors import BtoksError
 
 Rows = list[dict[str, Any]]
-PICTURES, TEXTS = 6_000, 20_000
+PICTURES, TEXTS, EMBEDDED = 6_000, 20_000, 4_000
+SPLITS = 3
 # Ours beside faiss's factory string; {m} is the number of bytes a vector.
 PAIRS = [
     ("float16", "SQfp16"),
@@ -60,30 +64,48 @@ def main() -> None:
     run(str(__doc__), {"quality": quality, "claims": claims})
 
 
-def run(about: str, parts: dict[str, Callable[[], Rows]]) -> None:
+def run(about: str, parts: dict[str, Callable[[argparse.Namespace], Rows]]) -> None:
     """Run the parts of a script that are asked for, print them, write JSON."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", nargs="?", type=Path, default=os.environ.get("BTOKS_DATA"))
+    parser.add_argument("--model")
+    parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--only", default=",".join(parts))
     options = parser.parse_args()
     found = {}
     for name in options.only.split(","):
-        found[name] = parts[name]()
+        found[name] = parts[name](options)
         print(f"\n{name}\n{table(found[name])}", flush=True)
-    if options.json:
-        machine = {"torch": torch.__version__, "threads": torch.get_num_threads(), "machine": platform.machine()}
-        options.json.write_text(json.dumps({"machine": machine, **found}, indent=1) + "\n", encoding="utf-8")
+        if options.json:
+            machine = {"torch": torch.__version__, "threads": torch.get_num_threads(), "machine": platform.machine()}
+            options.json.write_text(json.dumps({"machine": machine, **found}, indent=1) + "\n", encoding="utf-8")
 
 
 @functools.cache
-def sets() -> dict[str, Any]:
+def sets(data: Path | None, model: str | None) -> dict[str, Any]:
     """Real vectors of length one, by name."""
     from sklearn.datasets import load_digits
 
     found = {"digits": load_digits().data}
-    if folder := os.environ.get("BTOKS_DATA"):
-        found |= {"texts": of_texts(Path(folder)), "pictures": of_pictures(Path(folder))}
+    if data:
+        found |= {"texts": of_texts(Path(data)), "pictures": of_pictures(Path(data))}
+    if data and model:
+        found["embeddings"] = of_model(Path(data), model)
     return {name: unit(rows) for name, rows in found.items()}
+
+
+def of_model(data: Path, model: str) -> Any:
+    """A model's embeddings of texts and whole pictures, alone and together as the records have them."""
+    import btoks
+
+    sides = [(home, each) for home, each in records(data) if not {"video", "page", "box"} & set(each)]
+    items = sorted(
+        {(each.get("text", ""), str(home / each["image"]) if each.get("image") else "") for home, each in sides}
+    )
+    items = [{key: value for key, value in (("text", text), ("image", image)) if value} for text, image in items]
+    encoded = btoks.encode_stream(btoks.load(model), items[:: -(-len(items) // EMBEDDED)], on_error="skip")
+    return np.stack([each.embedding for each in encoded if each.embedding is not None])
 
 
 def unit(rows: Any) -> Any:
@@ -134,23 +156,29 @@ def of_pictures(folder: Path) -> Any:
     return np.stack(rows)
 
 
-def split(rows: Any) -> tuple[Any, Any]:
+def split(rows: Any, seed: int = 0) -> tuple[Any, Any]:
     """Stored vectors and 200 queries that are not among them."""
-    drawn = np.random.default_rng(0).permutation(len(rows))
+    drawn = np.random.default_rng(seed).permutation(len(rows))
     return rows[drawn[200:]], rows[drawn[:200]]
 
 
-def quality() -> Rows:
+def quality(options: argparse.Namespace) -> Rows:
     """Recall and time of all formats, ours beside faiss's."""
     found = []
-    for name, rows in sets().items():
+    for name, rows in sets(options.data, options.model).items():
         stored, queries = split(rows)
         sizes = {"m": 16 if rows.shape[1] < 128 else 32, "few": 8}
         for ours, theirs in [*PAIRS, *((each, "") for each in ALONE + CHAINS)]:
             spec = ours.format(**sizes)
             line = {"vectors": name, "method": spec, **of_ours(spec, stored, queries)}
-            other = of_faiss(theirs.format(**sizes), stored, queries) if theirs else {}
-            found.append(line | {f"faiss {key}": value for key, value in other.items()})
+            if other := of_faiss(theirs.format(**sizes), stored, queries) if theirs else {}:
+                making, asking = ("fit s", "encode s"), ("search ms",)
+                line |= {f"faiss {key}": value for key, value in other.items()}
+                line["making ×"], line["asking ×"] = (
+                    sum(line[key] for key in keys) / sum(other[key] for key in keys) for keys in (making, asking)
+                )
+            found.append(line)
+            print(line, file=sys.stderr, flush=True)
     return found
 
 
@@ -185,38 +213,50 @@ def of_faiss(factory: str, stored: Any, queries: Any) -> dict[str, Any]:
     return {"bytes": index.sa_code_size(), "recall": tradeoff.quality(scores, exact)[1], **times}
 
 
-def claims() -> Rows:
-    """The claims, by nDCG@10 lost on vectors that the methods were not fitted on."""
+def claims(options: argparse.Namespace) -> Rows:
+    """The claims, by nDCG@10 lost on vectors that the methods were not fitted on, in the mean of the splits."""
     found: Rows = []
-    for name, rows in sets().items():
-        lost = functools.cache(functools.partial(loss, *split(rows)))
+    for name, rows in sets(options.data, options.model).items():
+        lost = functools.cache(functools.partial(loss, rows))
 
-        def add(claim: str, ours: float, beside: float, set_name: str = name, **more: Any) -> None:
-            found.append(
-                {"vectors": set_name, "claim": claim, "lost": ours, "beside": beside, "holds": ours < beside, **more}
-            )
+        def add(claim: str, ours: str, rivals: list[str], name: str = name, lost: Any = lost) -> None:
+            rival = min(rivals, key=lambda each: np.mean(lost(each)))
+            line = {"vectors": name, "claim": claim, "lost": spread(lost(ours)), "rival": rival}
+            line |= {"its": spread(lost(rival)), "holds": bool(np.mean(lost(ours)) < np.mean(lost(rival)))}
+            line["all"] = {each: lost(each) for each in (ours, *rivals)}
+            found.append(line)
+            print(line, file=sys.stderr, flush=True)
 
-        add("float8 loses less than int8", min(map(lost, FLOAT8)), lost("int8"))
-        for share in (0.25, 0.5):
-            by = {spec: lost(spec) for spec in (each.format(f=share) for each in REDUCERS)}
-            best_pca, rival = (
-                min((s for s in by if s.startswith("pca") == pca), key=by.__getitem__) for pca in (True, False)
-            )
-            add(f"PCA {share:.0%} is the best reducer", by[best_pca], by[rival], rival=rival, all=by)
+        for float8 in FLOAT8:
+            add(f"{float8} loses less than int8", float8, ["int8"])
         for chain in ("pca:0.5+float8", "pca:0.5,true+float8", "pca:0.5,true+rescaled:float8"):
-            add(f"{chain} (8×) loses less than int8 (4×)", lost(chain), lost("int8"))
+            add(f"{chain} (8×) loses less than int8 (4×)", chain, ["int8"])
+        for share in (0.25, 0.5):
+            by = [each.format(f=share) for each in REDUCERS]
+            pca = min(by[:2], key=lambda each: np.mean(lost(each)))
+            add(f"PCA to {share:.0%} is the best reducer", pca, by[2:])
     return found
 
 
-def loss(stored: Any, queries: Any, spec: str) -> float:
+def loss(rows: Any, spec: str) -> list[float]:
     """nDCG@10 lost on half of the vectors by a method fitted on the others; infinite where it is not installed."""
-    half = len(stored) // 2
-    try:
-        method = methods.create("quantize", spec).fit(stored[:half])
-    except BtoksError:
-        return math.inf
-    scores = method.score(queries, method.encode(stored[half:]))
-    return 1 - tradeoff.quality(scores, queries @ stored[half:].T)[0]
+    found = []
+    slow = spec.startswith(("autoencoder", "umap"))
+    for seed in range(1 if slow else SPLITS):
+        stored, queries = split(rows, seed)
+        half = len(stored) // 2
+        try:
+            method = methods.create("quantize", spec).fit(stored[:half])
+        except BtoksError:
+            return [math.inf]
+        scores = method.score(queries, method.encode(stored[half:]))
+        found.append(1 - tradeoff.quality(scores, queries @ stored[half:].T)[0])
+    return found
+
+
+def spread(values: list[float]) -> str:
+    """Mean, and the least and most of the splits."""
+    return f"{np.mean(values):.4f} ({min(values):.4f} … {max(values):.4f})"
 
 
 def top(scores: Any, k: int = 10) -> Any:
@@ -226,9 +266,10 @@ def top(scores: Any, k: int = 10) -> Any:
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
     """Seconds, and what came of it."""
-    started = time.perf_counter()
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    started = clock()
     done = work()
-    return time.perf_counter() - started, done
+    return clock() - started, done
 
 
 def best(work: Callable[[], Any], times: int = 3) -> tuple[float, Any]:

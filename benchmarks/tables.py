@@ -1,14 +1,14 @@
 """What does each compression of an embedding table cost in quality?
 
-    BTOKS_DATA=folder python benchmarks/tables.py [--json FILE]
+    python benchmarks/tables.py [DATA] [--json FILE]
 
-Word vectors of the data folder's texts (5,000 words, 64 wide, most used first), every table method at five budgets: is
-it within them, the squared error it leaves, and nDCG@10 of the nearest words against the exact ones.
+Word vectors of the texts in the folder DATA (or $BTOKS_DATA): 5,000 words, 64 wide, the most used first. Every method
+at five budgets: is it within them, the squared error it leaves, nDCG@10 of the nearest words against the exact ones.
 """
 
 from __future__ import annotations
 
-import os
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +23,12 @@ def main() -> None:
     run(str(__doc__), {"tables": tables})
 
 
-def tables() -> Rows:
+def tables(options: argparse.Namespace) -> Rows:
     """Every table method at five budgets: bytes, squared error, neighbours kept."""
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import CountVectorizer
 
-    counts = CountVectorizer(max_features=5_000, binary=True).fit_transform(texts(Path(os.environ["BTOKS_DATA"])))
+    counts = CountVectorizer(max_features=5_000, binary=True).fit_transform(texts(Path(options.data)))
     order = np.argsort(-np.asarray(counts.sum(axis=0)).ravel(), kind="stable")
     rows = unit(TruncatedSVD(64, random_state=0).fit_transform(counts.T.tocsr()[order].astype(np.float64)))
     asked, found = np.arange(0, len(rows), 25), []

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 CARDS = methods.cards()
-POOLING = ["attention", "concat", "last", "mean", "weighted"]
+POOLING = ["attention", "concat", "input_mean", "last", "last_input", "mean", "weighted"]
 ITEMS = [KINDS["text"], KINDS["short text"]]
 
 
@@ -85,7 +85,7 @@ def test_a_method_is_made_from_a_name_a_mapping_or_itself() -> None:
     [
         ("poling", "mean", "method family 'poling': there is none; did you mean 'pooling'?"),
         ("pooling", "maen", "pooling method 'maen': there is none; did you mean 'mean'?"),
-        ("pooling", "zzz", "choose one of attention, concat, last, mean, weighted"),
+        ("pooling", "zzz", "choose one of attention, concat, input_mean, last, last_input, mean, weighted"),
         ("pooling", "_primitives", "pooling method '_primitives': there is none"),
         ("pooling", {"name": "weighted", "slop": 1}, "'weighted': no setting 'slop'; did you mean 'slope'?"),
         ("pooling", {"name": "mean", "slope": 1}, "pooling method 'mean': no setting 'slope'; it has no settings"),

@@ -6,7 +6,6 @@ import functools
 from typing import Any
 
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
@@ -27,8 +26,6 @@ def digits() -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float
 
 @functools.cache
 def fitted(spec: str) -> Quantizer:
-    if "umap" in spec:
-        pytest.importorskip("umap")
     method: Quantizer = methods.create("quantize", spec).fit(digits()[0])
     return method
 

@@ -36,6 +36,12 @@ def test_opq_beats_pq_where_runs_are_correlated() -> None:
     assert error("opq:4", fit, stored) < 0.9 * error("pq:4", fit, stored)
 
 
+def test_residual_beats_pq_at_equal_bytes() -> None:
+    fit, stored = correlated(3000, 1), correlated(500, 2)
+    for m in (2, 4):
+        assert error(f"residual:{m}", fit, stored) < 0.8 * error(f"pq:{m}", fit, stored)
+
+
 def test_opq_turns_without_stretching() -> None:
     rotation = vectors.fitted("opq").state["rotation"]
     assert np.abs(rotation @ rotation.T - np.eye(len(rotation))).max() < 1e-5

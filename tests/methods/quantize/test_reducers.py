@@ -74,8 +74,7 @@ def test_non_linear_reducers_follow_a_curve_that_pca_cannot(spec: str) -> None:
 
 def test_umap_is_the_measured_negative() -> None:
     """At the same bytes its order of new vectors is far behind that of principal components."""
-    pytest.importorskip("umap")
-    assert vectors.recall(vectors.fitted("umap:8,sample=300")) < vectors.recall(vectors.fitted("pca:8")) - 0.1
+    assert vectors.recall(vectors.fitted("umap:8,sample=120")) < vectors.recall(vectors.fitted("pca:8")) - 0.1
 
 
 def test_a_chain_is_its_parts_one_after_the_other() -> None:

@@ -2,8 +2,11 @@
 
     rows      decode a block to float32 in the cache, one matrix product            any format
     integers  int8 rows times the query written in three int8 digits: exact sums    few queries
-    bits      packed bits: integers for few queries, tables for many                 sign codes
     tables    a query's products with every code word, then one sum of look-ups      codes that point into codebooks
+    bits      tables of the 256 bytes                                                sign codes
+
+With few queries and faiss at hand, look-ups and 16-bit floats are its own; without, look-ups are numpy's, several times
+slower.
 
 Shape suffixes: N stored vectors, M queries, D width, J codes a vector, V words of a codebook.
 """
@@ -19,9 +22,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from btoks.methods.quantize import _scanning
 from btoks.methods.quantize._primitives import Floats, blocks
 
-FEW_QUERIES = 8
 _DIGITS, _BASE = 3, 254
 
 
@@ -44,7 +47,7 @@ def integers(query_MD: Floats, stored_NB: NDArray[Any], decode: Callable[[NDArra
     The query is written as size · (d₁ + d₂ / 254 + d₃ / 254²) with int8 digits, which keeps 24 bits of it, and the
     three integer products are summed exactly. Many queries are cheaper as one float product.
     """
-    if not 0 < len(query_MD) <= FEW_QUERIES or query_MD.shape[1] > 100_000:
+    if not 0 < len(query_MD) <= _scanning.FEW_QUERIES or query_MD.shape[1] > 100_000:
         return rows(query_MD, stored_NB, lambda block: decode(block).float())
     digits_DM, size_M = _digits(tensor(query_MD))
     weights = torch.tensor([_BASE**-place for place in range(_DIGITS)], dtype=torch.float64)
@@ -69,12 +72,9 @@ def _digits(query_MD: Tensor) -> tuple[Tensor, Tensor]:
 
 def bits(query_MD: Floats, packed_NJ: NDArray[np.uint8]) -> Floats:
     """Σ_d query[m, d] · bit[n, d] for bits packed eight a byte, the first in the highest place."""
-    dim = query_MD.shape[1]
-    if len(query_MD) <= FEW_QUERIES:
-        return integers(query_MD, packed_NJ, lambda block: torch.from_numpy(unpacked(block, dim)).view(torch.int8))
-    padded_MJ8 = np.pad(query_MD, ((0, 0), (0, -dim % 8))).reshape(len(query_MD), -1, 8)
+    runs_MJ8 = np.pad(query_MD, ((0, 0), (0, -query_MD.shape[1] % 8))).reshape(len(query_MD), packed_NJ.shape[1], 8)
     words_V8 = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)
-    return tables(torch.from_numpy(padded_MJ8 @ words_V8.T.astype(np.float32)), packed_NJ)
+    return tables(torch.from_numpy(runs_MJ8 @ words_V8.T.astype(np.float32)), packed_NJ)
 
 
 def unpacked(packed_NJ: NDArray[np.uint8], dim: int) -> NDArray[np.uint8]:
@@ -90,12 +90,29 @@ def tensor(block: NDArray[Any]) -> Tensor:
 def tables(table_MJV: Tensor, codes_NJ: NDArray[np.uint8]) -> Floats:
     """Σ_j table[m, j, codes[n, j]] for every query m and vector n."""
     queries, columns, words = table_MJV.shape
+    if _scanning.helps(table_MJV):
+        return _scanning.look_ups(table_MJV, codes_NJ)
+    if queries <= _scanning.FEW_QUERIES:
+        return _by_column(table_MJV.numpy(), codes_NJ)
     table_WM = table_MJV.permute(1, 2, 0).reshape(columns * words, queries).contiguous()
     start_J = torch.arange(0, columns * words, words, dtype=torch.int32)
     scores_MN = torch.empty(queries, len(codes_NJ))
-    if not queries:
-        return scores_MN.numpy()
     for block in blocks(len(codes_NJ), columns + queries):
         index_nJ = tensor(codes_NJ[block]).to(torch.int32) + start_J
         scores_MN[:, block] = functional.embedding_bag(index_nJ, table_WM, mode="sum").T
     return scores_MN.numpy()
+
+
+def _by_column(table_MJV: Floats, codes_NJ: NDArray[np.uint8]) -> Floats:
+    scores_MN = np.zeros((len(table_MJV), len(codes_NJ)), np.float32)
+
+    def part(rows: slice) -> None:
+        for block in blocks(rows.stop - rows.start, codes_NJ.shape[1]):
+            within = slice(rows.start + block.start, rows.start + block.stop)
+            place_Jn = np.ascontiguousarray(codes_NJ[within].T).astype(np.intp)
+            for scores_n, table_JV in zip(scores_MN[:, within], table_MJV, strict=True):
+                for words_V, place_n in zip(table_JV, place_Jn, strict=True):
+                    scores_n += words_V.take(place_n, mode="clip")
+
+    _scanning.spread(len(codes_NJ), part)
+    return scores_MN

@@ -6,7 +6,7 @@ Shape suffixes: N stored vectors, M queries, D width, K reduced width, B bytes a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol, Self, TypeAlias, runtime_checkable
+from typing import Any, Protocol, Self, TypeAlias, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from btoks.methods.quantize._codes import Codes
 
 Floats: TypeAlias = NDArray[np.float32]
 State: TypeAlias = dict[str, NDArray[Any]]
+M = TypeVar("M")
 LARGEST = 1e15
 CALIBRATION_ROWS = 65_536
 
@@ -116,6 +117,12 @@ def fitting(method: object, x: Any, least: int = 1) -> Floats:
     if len(rows) < least:
         raise BtoksError(name(method), f"{len(rows)} vectors to fit on", f"give at least {least}")
     return rows
+
+
+def unchanged(method: M, X_ND: Any) -> M:
+    """The `fit` of a method that has nothing to learn."""
+    matrix(X_ND)
+    return method
 
 
 def encoding(method: object, x: Any, dim: int | None = None) -> Floats:

@@ -1,4 +1,4 @@
-"""What the dimension reducers share: on their own they keep the short vectors as floats."""
+"""What the dimension reducers share, taken over by name: on their own they keep the short vectors as floats."""
 
 from __future__ import annotations
 
@@ -13,21 +13,37 @@ from btoks.methods.quantize import _codes, _kernels, _primitives
 from btoks.methods.quantize._primitives import Floats, Quantizer, Reducer
 
 
-class _Reducing(Quantizer, Reducer, Protocol): ...
+class Reducing(Quantizer, Reducer, Protocol):
+    """A reducer with its setting `components`: a fraction of D or a number."""
+
+    @property
+    def components(self) -> float | int:
+        """How much of the width is kept."""
+        ...
 
 
-def encode(reducer: _Reducing, X_ND: Any) -> _codes.Codes:
+def width(reducer: Reducing, dim: int) -> int:
+    """K, from the setting `components`."""
+    return _primitives.counted(reducer, reducer.components, dim, "components")
+
+
+def bytes_per_vector(reducer: Reducing, dim: int) -> int:
+    """4·K."""
+    return 4 * reducer.width(dim)
+
+
+def encode(reducer: Reducing, X_ND: Any) -> _codes.Codes:
     """The short vectors as floats."""
     rows_ND = _primitives.matrix(X_ND)
     return _codes.pack(reducer.reduce(rows_ND), dim=rows_ND.shape[1])
 
 
-def decode(reducer: _Reducing, codes: _codes.Codes) -> Floats:
+def decode(reducer: Reducing, codes: _codes.Codes) -> Floats:
     """The short vectors, lifted."""
     return reducer.lift(_codes.unpack(_primitives.data(reducer, codes), np.float32), codes.dim)
 
 
-def score(reducer: _Reducing, query_MD: Any, codes: _codes.Codes) -> Floats:
+def score(reducer: Reducing, query_MD: Any, codes: _codes.Codes) -> Floats:
     """A product on the short side, or with vectors lifted block by block where lifting is not affine."""
     query = _primitives.queries(query_MD, codes)
     short_NK: Floats = _codes.unpack(_primitives.data(reducer, codes), np.float32)
@@ -36,6 +52,10 @@ def score(reducer: _Reducing, query_MD: Any, codes: _codes.Codes) -> Floats:
         return lifted(query, short_NK, lambda block: reducer.lift(block, codes.dim))
     product: Floats = folded[0] @ short_NK.T + folded[1]
     return product
+
+
+def not_affine(reducer: Reducing, query_MD: Floats) -> None:
+    """The `fold` of a reducer whose `lift` is not affine: there is none."""
 
 
 def lifted(query_MD: Floats, stored: NDArray[Any], lift: Callable[[NDArray[Any]], Floats]) -> Floats:

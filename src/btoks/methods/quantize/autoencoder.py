@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from btoks.methods import method
-from btoks.methods.quantize import _codes, _kernels, _primitives, _reducing
+from btoks.methods.quantize import _kernels, _primitives, _reducing
 from btoks.methods.quantize._primitives import Floats
 
 _BATCH, _RATE = 256, 2e-3
@@ -75,10 +75,6 @@ class Autoencoder:
         }
         return replace(self, state={"mean": mean_D, "spread": np.array([spread], np.float32), **weights})
 
-    def width(self, dim: int) -> int:
-        """K."""
-        return _primitives.counted(self, self.components, dim, "components")
-
     def reduce(self, X_ND: Any) -> Floats:
         """The encoder's output."""
         mean_D = _primitives.learnt(self, "mean")
@@ -91,25 +87,9 @@ class Autoencoder:
         lifted: Floats = self._run("decoder", Z_NK) * self.state["spread"] + mean_D
         return lifted
 
-    def fold(self, query_MD: Floats) -> None:
-        """None: `lift` is not affine."""
-
-    def encode(self, X_ND: Any) -> _codes.Codes:
-        """The short vectors as floats."""
-        return _reducing.encode(self, X_ND)
-
-    def decode(self, codes: _codes.Codes) -> Floats:
-        """The short vectors, lifted."""
-        return _reducing.decode(self, codes)
-
-    def score(self, query_MD: Any, codes: _codes.Codes) -> Floats:
-        """Lifted block by block, then multiplied."""
-        return _reducing.score(self, query_MD, codes)
-
-    def bytes_per_vector(self, dim: int) -> int:
-        """4·K."""
-        return 4 * self.width(dim)
-
+    fold = _reducing.not_affine
+    encode, decode, score = _reducing.encode, _reducing.decode, _reducing.score
+    width, bytes_per_vector = _reducing.width, _reducing.bytes_per_vector
     state_nbytes = property(_primitives.state_nbytes)
 
     def _halves(self, dim: int) -> tuple[nn.Sequential, nn.Sequential]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from btoks.errors import BtoksError
 from btoks.methods import method
-from btoks.methods.quantize import _codes, _kernels, _primitives
+from btoks.methods.quantize import _codes, _kernels, _primitives, _scanning
 from btoks.methods.quantize._primitives import Floats
 
 _LARGEST = 65_504.0
@@ -28,10 +28,7 @@ class Float16:
 
     state: _primitives.State = field(default_factory=dict, repr=False, compare=False)
 
-    def fit(self, X_ND: Any) -> Self:
-        """Nothing to learn."""
-        _primitives.matrix(X_ND)
-        return self
+    fit = _primitives.unchanged
 
     def encode(self, X_ND: Any) -> _codes.Codes:
         """Round to nearest; refuses what is beyond the format."""
@@ -47,9 +44,11 @@ class Float16:
         return _codes.unpack(_primitives.data(self, codes), np.float16).astype(np.float32)
 
     def score(self, query_MD: Any, codes: _codes.Codes) -> Floats:
-        """Widened block by block, then multiplied."""
-        stored = _codes.unpack(_primitives.data(self, codes), np.float16)
-        return _kernels.rows(_primitives.queries(query_MD, codes), stored, lambda block: _kernels.tensor(block).float())
+        """By faiss for few queries; else widened block by block, then multiplied."""
+        query, data_NB = _primitives.queries(query_MD, codes), _primitives.data(self, codes)
+        if _scanning.helps(query):
+            return _scanning.half_floats(query, data_NB)
+        return _kernels.rows(query, _codes.unpack(data_NB, np.float16), lambda block: _kernels.tensor(block).float())
 
     def bytes_per_vector(self, dim: int) -> int:
         """2·D."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -19,10 +19,7 @@ class Float32:
 
     state: _primitives.State = field(default_factory=dict, repr=False, compare=False)
 
-    def fit(self, X_ND: Any) -> Self:
-        """Nothing to learn."""
-        _primitives.matrix(X_ND)
-        return self
+    fit = _primitives.unchanged
 
     def encode(self, X_ND: Any) -> _codes.Codes:
         """The bytes of the floats."""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from btoks.methods import method
-from btoks.methods.quantize import _codes, _kernels, _primitives
+from btoks.methods.quantize import _codes, _kernels, _primitives, _scanning
 from btoks.methods.quantize._primitives import Floats
 
 _FORMATS = {"e4m3": torch.float8_e4m3fn, "e5m2": torch.float8_e5m2}
@@ -78,12 +78,15 @@ class Float8:
         return (self._wide(stored_ND).numpy() * scale).astype(np.float32, copy=False)
 
     def score(self, query_MD: Any, codes: _codes.Codes) -> Floats:
-        """Widened block by block, then multiplied by the scaled query."""
+        """A look-up a number by faiss for few queries; else widened block by block, then multiplied."""
         stored_ND, scale_N1 = self._parts(codes)
-        query = _primitives.queries(query_MD, codes)
-        if self.scale == "vector":
-            return _kernels.rows(query, stored_ND, self._wide) * scale_N1.T
-        return _kernels.rows(query * self._factor(codes.dim), stored_ND, self._wide)
+        query = _primitives.queries(query_MD, codes) * (1 if self.scale == "vector" else self._factor(codes.dim))
+        if _scanning.helps(query):
+            words_V = self._wide(np.arange(256, dtype=np.uint8).view(np.int8)).nan_to_num(0, 0, 0)
+            scores = _scanning.look_ups(torch.from_numpy(query)[:, :, None] * words_V, stored_ND.view(np.uint8))
+        else:
+            scores = _kernels.rows(query, stored_ND, self._wide)
+        return scores * scale_N1.T if self.scale == "vector" else scores
 
     def bytes_per_vector(self, dim: int) -> int:
         """D, and 4 for a scale a vector."""

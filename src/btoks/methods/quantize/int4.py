@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from btoks.methods import method
-from btoks.methods.quantize import _codes, _kernels, _primitives
+from btoks.methods.quantize import _codes, _kernels, _primitives, _scanning
 from btoks.methods.quantize._primitives import Floats
 
 _MOST = 15
@@ -67,12 +67,16 @@ class Int4:
         return decoded
 
     def score(self, query_MD: Any, codes: _codes.Codes) -> Floats:
-        """Exact integer products with the scaled query."""
+        """A look-up a byte by faiss for few queries; else exact integer products with the scaled query."""
         middle_D, half_D = self._learnt()
         data_NB = _primitives.data(self, codes)
         query = _primitives.queries(query_MD, codes)
         padded: Floats = np.pad(query * half_D, ((0, 0), (0, codes.dim % 2)))
         constant: Floats = query @ middle_D
+        if _scanning.helps(query):
+            words_2V = _levels(np.arange(256, dtype=np.uint8)[:, None]).float().T
+            halves_MJ2 = torch.from_numpy(padded).reshape(len(query), 2, data_NB.shape[1]).transpose(1, 2)
+            return _scanning.look_ups(halves_MJ2 @ words_2V, data_NB) + constant[:, None]
         return _kernels.integers(padded, data_NB, _levels) + constant[:, None]
 
     def bytes_per_vector(self, dim: int) -> int:

@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 
 from btoks.methods import method
-from btoks.methods.quantize import _codes, _primitives, _reducing
+from btoks.methods.quantize import _primitives, _reducing
 from btoks.methods.quantize._primitives import Floats
 
 _RIDGE = 1e-3
@@ -82,10 +82,6 @@ class KernelPca:
             self, state={key: array if key == "rates" else array.astype(np.float32) for key, array in state.items()}
         )
 
-    def width(self, dim: int) -> int:
-        """K."""
-        return _primitives.counted(self, self.components, dim, "components")
-
     def reduce(self, X_ND: Any) -> Floats:
         """Coordinates along the kernel's components."""
         marks_LD, mean_D = _primitives.learnt(self, "landmarks"), _primitives.learnt(self, "mean")
@@ -103,23 +99,7 @@ class KernelPca:
             lifted_ND[block] = _kernel(Z_NK[block], self.state["short"], self.state["rates"][1]) @ dual_LD
         return lifted_ND + self.state["mean"]
 
-    def fold(self, query_MD: Floats) -> None:
-        """None: `lift` is not affine."""
-
-    def encode(self, X_ND: Any) -> _codes.Codes:
-        """The short vectors as floats."""
-        return _reducing.encode(self, X_ND)
-
-    def decode(self, codes: _codes.Codes) -> Floats:
-        """The short vectors, lifted."""
-        return _reducing.decode(self, codes)
-
-    def score(self, query_MD: Any, codes: _codes.Codes) -> Floats:
-        """Lifted block by block, then multiplied."""
-        return _reducing.score(self, query_MD, codes)
-
-    def bytes_per_vector(self, dim: int) -> int:
-        """4·K."""
-        return 4 * self.width(dim)
-
+    fold = _reducing.not_affine
+    encode, decode, score = _reducing.encode, _reducing.decode, _reducing.score
+    width, bytes_per_vector = _reducing.width, _reducing.bytes_per_vector
     state_nbytes = property(_primitives.state_nbytes)

@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from btoks.methods import method
-from btoks.methods.quantize import _codes, _primitives, _reducing
+from btoks.methods.quantize import _primitives, _reducing
 from btoks.methods.quantize._primitives import Floats
 
 
@@ -35,10 +35,6 @@ class Matryoshka:
         self.width(_primitives.matrix(X_ND).shape[1])
         return self
 
-    def width(self, dim: int) -> int:
-        """K."""
-        return _primitives.counted(self, self.components, dim, "components")
-
     def reduce(self, X_ND: Any) -> Floats:
         """Cut and, unless all is kept, scale."""
         rows_ND = _primitives.matrix(X_ND)
@@ -57,20 +53,6 @@ class Matryoshka:
         cut_MK = np.ascontiguousarray(query_MD[:, : self.width(query_MD.shape[1])])
         return cut_MK, np.zeros((len(cut_MK), 1), np.float32)
 
-    def encode(self, X_ND: Any) -> _codes.Codes:
-        """The short vectors as floats."""
-        return _reducing.encode(self, X_ND)
-
-    def decode(self, codes: _codes.Codes) -> Floats:
-        """The short vectors, lifted."""
-        return _reducing.decode(self, codes)
-
-    def score(self, query_MD: Any, codes: _codes.Codes) -> Floats:
-        """One short matrix product."""
-        return _reducing.score(self, query_MD, codes)
-
-    def bytes_per_vector(self, dim: int) -> int:
-        """4·K."""
-        return 4 * self.width(dim)
-
+    encode, decode, score = _reducing.encode, _reducing.decode, _reducing.score
+    width, bytes_per_vector = _reducing.width, _reducing.bytes_per_vector
     state_nbytes = property(_primitives.state_nbytes)

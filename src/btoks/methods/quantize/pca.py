@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from btoks.methods import method
-from btoks.methods.quantize import _codes, _primitives, _reducing
+from btoks.methods.quantize import _primitives, _reducing
 from btoks.methods.quantize._primitives import Floats
 
 
@@ -42,10 +42,6 @@ class Pca:
         kept_DK = np.ascontiguousarray(directions_DD[:, : self.width(rows_ND.shape[1])])
         return replace(self, state={"mean": mean_D, "directions": kept_DK})
 
-    def width(self, dim: int) -> int:
-        """K."""
-        return _primitives.counted(self, self.components, dim, "components")
-
     def reduce(self, X_ND: Any) -> Floats:
         """Coordinates along the directions."""
         mean_D, directions_DK = self._learnt()
@@ -66,22 +62,8 @@ class Pca:
         mean_D, directions_DK = self._learnt()
         return query_MD @ directions_DK, (query_MD @ mean_D)[:, None]
 
-    def encode(self, X_ND: Any) -> _codes.Codes:
-        """The short vectors as floats."""
-        return _reducing.encode(self, X_ND)
-
-    def decode(self, codes: _codes.Codes) -> Floats:
-        """The short vectors, lifted."""
-        return _reducing.decode(self, codes)
-
-    def score(self, query_MD: Any, codes: _codes.Codes) -> Floats:
-        """One short matrix product."""
-        return _reducing.score(self, query_MD, codes)
-
-    def bytes_per_vector(self, dim: int) -> int:
-        """4·K."""
-        return 4 * self.width(dim)
-
+    encode, decode, score = _reducing.encode, _reducing.decode, _reducing.score
+    width, bytes_per_vector = _reducing.width, _reducing.bytes_per_vector
     state_nbytes = property(_primitives.state_nbytes)
 
     def _learnt(self) -> tuple[Floats, Floats]:

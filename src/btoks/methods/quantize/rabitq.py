@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from btoks.methods import method
@@ -72,8 +73,10 @@ class Rabitq:
         bits_NB, factor_N, along_N, _ = self._parts(codes)
         query = _primitives.queries(query_MD, codes)
         rotated = query @ rotation_DD
-        signed_MN = 2 * _kernels.bits(rotated, bits_NB) - rotated.sum(axis=1, keepdims=True)
-        scores: Floats = signed_MN * factor_N + (query @ mean_D)[:, None] * (1 + along_N)
+        sums_MN = torch.from_numpy(_kernels.bits(2 * rotated, bits_NB))
+        sums_MN.sub_(torch.from_numpy(rotated.sum(axis=1, keepdims=True))).mul_(torch.from_numpy(factor_N))
+        sums_MN.addr_(torch.from_numpy(query @ mean_D), torch.from_numpy(1 + along_N))
+        scores: Floats = sums_MN.numpy()
         return scores
 
     def error_bound(self, query_MD: Any, codes: _codes.Codes, epsilon: float = 1.9) -> Floats:
@@ -94,8 +97,11 @@ class Rabitq:
 
     def _parts(self, codes: _codes.Codes) -> tuple[NDArray[np.uint8], Floats, Floats, Floats]:
         data_NB = _primitives.data(self, codes)
-        bits_NB, factor, along, spread = np.split(data_NB, np.array([-8, -5, -2]), axis=1)
-        return np.ascontiguousarray(bits_NB), _lengthened(factor), _lengthened(along), _lengthened(spread)
+        ends = (data_NB.shape[1] - after for after in (5, 2, 0))
+        factor_N, along_N, spread_N = (
+            _lengthened(data_NB, end, size) for end, size in zip(ends, (3, 3, 2), strict=True)
+        )
+        return data_NB[:, :-8], factor_N, along_N, spread_N
 
 
 def _shortened(values_N: Any, size: int) -> NDArray[np.uint8]:
@@ -104,6 +110,8 @@ def _shortened(values_N: Any, size: int) -> NDArray[np.uint8]:
     return bits_N.astype("<u4").view(np.uint8).reshape(-1, 4)[:, 4 - size :]
 
 
-def _lengthened(bytes_NB: NDArray[np.uint8]) -> Floats:
-    whole_N4 = np.pad(bytes_NB, ((0, 0), (4 - bytes_NB.shape[1], 0)))
-    return np.ascontiguousarray(whole_N4).view("<f4")[:, 0].astype(np.float32)
+def _lengthened(data_NB: NDArray[np.uint8], end: int, size: int) -> Floats:
+    """Floats from the `size` bytes before `end`: the bytes before these are there in every row, and are blanked."""
+    kept = np.uint32(2**32 - 2 ** (8 * (4 - size)))
+    words_N = np.ascontiguousarray(data_NB[:, end - 4 : end]).view("<u4")[:, 0] & kept
+    return words_N.view("<f4").astype(np.float32)

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from btoks.methods import method
-from btoks.methods.quantize import _codes, _primitives, _reducing
+from btoks.methods.quantize import _primitives, _reducing
 from btoks.methods.quantize._primitives import Floats
 
 
@@ -40,10 +40,6 @@ class RandomProjection:
         drawn_DK = _primitives.generator(self.seed).standard_normal((dim, width)) / np.sqrt(width)
         return replace(self, state={"directions": drawn_DK.astype(np.float32)})
 
-    def width(self, dim: int) -> int:
-        """K."""
-        return _primitives.counted(self, self.components, dim, "components")
-
     def reduce(self, X_ND: Any) -> Floats:
         """Products with the directions."""
         directions_DK = _primitives.learnt(self, "directions")
@@ -59,20 +55,6 @@ class RandomProjection:
         """The queries, projected."""
         return query_MD @ _primitives.learnt(self, "directions"), np.zeros((len(query_MD), 1), np.float32)
 
-    def encode(self, X_ND: Any) -> _codes.Codes:
-        """The short vectors as floats."""
-        return _reducing.encode(self, X_ND)
-
-    def decode(self, codes: _codes.Codes) -> Floats:
-        """The short vectors, lifted."""
-        return _reducing.decode(self, codes)
-
-    def score(self, query_MD: Any, codes: _codes.Codes) -> Floats:
-        """One short matrix product."""
-        return _reducing.score(self, query_MD, codes)
-
-    def bytes_per_vector(self, dim: int) -> int:
-        """4·K."""
-        return 4 * self.width(dim)
-
+    encode, decode, score = _reducing.encode, _reducing.decode, _reducing.score
+    width, bytes_per_vector = _reducing.width, _reducing.bytes_per_vector
     state_nbytes = property(_primitives.state_nbytes)

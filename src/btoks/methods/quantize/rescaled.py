@@ -88,7 +88,7 @@ class Rescaled:
         data_NB = _primitives.data(self, codes)
         low, width = _primitives.learnt(self, "range")
         ratio_N: Floats = low + data_NB[:, -1].astype(np.float32) * (width / np.float32(_STEPS))
-        return _codes.Codes(np.ascontiguousarray(data_NB[:, :-1]), codes.dim), ratio_N
+        return _codes.Codes(data_NB[:, :-1], codes.dim), ratio_N
 
 
 def _ratios(X_ND: Floats, decoded_ND: Floats) -> Floats:

@@ -17,7 +17,7 @@ import torch
 
 from btoks.errors import BtoksError
 from btoks.methods import method
-from btoks.methods.quantize import _codes, _kernels, _primitives, _reducing
+from btoks.methods.quantize import _kernels, _primitives, _reducing
 from btoks.methods.quantize._primitives import Floats
 
 
@@ -85,10 +85,6 @@ class Umap:
             raise BtoksError(_primitives.name(self), "no vector got a place on the map", "give vectors that differ")
         return replace(self, state={"sample": drawn_LD[placed], "map": map_LK[placed]})
 
-    def width(self, dim: int) -> int:
-        """K."""
-        return _primitives.counted(self, self.components, dim, "components")
-
     def reduce(self, X_ND: Any) -> Floats:
         """Places on the map."""
         drawn_LD = _primitives.learnt(self, "sample")
@@ -99,23 +95,7 @@ class Umap:
         """The sample's vectors near these places."""
         return _blend(Z_NK, _primitives.learnt(self, "map"), self.state["sample"], self.neighbors)
 
-    def fold(self, query_MD: Floats) -> None:
-        """None: `lift` is not affine."""
-
-    def encode(self, X_ND: Any) -> _codes.Codes:
-        """The short vectors as floats."""
-        return _reducing.encode(self, X_ND)
-
-    def decode(self, codes: _codes.Codes) -> Floats:
-        """The short vectors, lifted."""
-        return _reducing.decode(self, codes)
-
-    def score(self, query_MD: Any, codes: _codes.Codes) -> Floats:
-        """Lifted block by block, then multiplied."""
-        return _reducing.score(self, query_MD, codes)
-
-    def bytes_per_vector(self, dim: int) -> int:
-        """4·K."""
-        return 4 * self.width(dim)
-
+    fold = _reducing.not_affine
+    encode, decode, score = _reducing.encode, _reducing.decode, _reducing.score
+    width, bytes_per_vector = _reducing.width, _reducing.bytes_per_vector
     state_nbytes = property(_primitives.state_nbytes)

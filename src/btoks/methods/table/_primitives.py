@@ -128,6 +128,13 @@ def refuse_unless(fine: bool, method: object, reason: str, way_out: str) -> None
         raise BtoksError(name(method), reason, way_out)
 
 
+def check_count(method: object, count: object, setting: str, most: int | None = None) -> None:
+    """Refuse anything but a whole number from 1 on."""
+    fine = isinstance(count, int) and not isinstance(count, bool) and 1 <= count <= (most or count)
+    way_out = f"give a whole number from 1 to {most}" if most else "give a whole number ≥ 1"
+    refuse_unless(fine, method, f"{setting}={count!r}", way_out)
+
+
 def factors(table_VD: Floats, rank: int) -> tuple[Floats, Floats]:
     """The best factors (V, r) and (r, D) in squared error; ranks beyond the table's own are zeros."""
     left_VS, size_S, right_SD = np.linalg.svd(table_VD.astype(np.float64), full_matrices=False)

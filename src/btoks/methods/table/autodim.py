@@ -30,8 +30,7 @@ class Autodim:
     state: State = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        fine = isinstance(self.groups, int) and not isinstance(self.groups, bool) and 1 <= self.groups <= 16
-        _primitives.refuse_unless(fine, self, f"groups={self.groups!r}", "give a whole number from 1 to 16")
+        _primitives.check_count(self, self.groups, "groups", 16)
 
     def fit(self, table_VD: Any, budget: float) -> Self:
         """Search the widths, then the best factors of each group."""

@@ -38,10 +38,8 @@ class Dhe:
     state: State = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for setting in ("hashes", "steps"):
-            value = getattr(self, setting)
-            fine = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-            _primitives.refuse_unless(fine, self, f"{setting}={value!r}", "give a whole number ≥ 1")
+        _primitives.check_count(self, self.hashes, "hashes")
+        _primitives.check_count(self, self.steps, "steps")
 
     def fit(self, table_VD: Any, budget: float) -> Self:
         """Train the network on the rows."""

@@ -48,7 +48,7 @@ class Mgqe:
         books, codes = [], []
         for part, cut in enumerate(_codebooks.cuts(dim, parts)):
             run_VS = np.ascontiguousarray(rows_VD[:, cut])
-            few = _codebooks.kmeans(run_VS, seed=self.seed + part, rounds=20, words=_FEW)
+            few = _codebooks.kmeans(run_VS, seed=self.seed + part, rounds=10, words=_FEW)
             few_codes = _codebooks.nearest(run_VS, few)
             few = np.pad(few, ((0, _FEW - len(few)), (0, 0)), mode="edge")
             book, hot_codes = self._more(run_VS[:hot], few, words)
@@ -104,7 +104,7 @@ class Mgqe:
             return np.pad(few, ((0, more), (0, 0))), _codebooks.nearest(run_HS, few)
         gap_H = ((run_HS - few[_codebooks.nearest(run_HS, few)]) ** 2).sum(axis=1)
         worst = np.sort(np.argsort(-gap_H, kind="stable")[: max(len(run_HS) // 2, 1)])
-        further = _codebooks.kmeans(run_HS[worst], seed=self.seed, rounds=20, words=more)
+        further = _codebooks.kmeans(run_HS[worst], seed=self.seed, rounds=10, words=more)
         book = np.concatenate([few, further])
         return np.pad(book, ((0, words - len(book)), (0, 0))), _codebooks.nearest(run_HS, book)
 

@@ -22,8 +22,7 @@ class MixedDimension:
     state: State = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        fine = isinstance(self.groups, int) and not isinstance(self.groups, bool) and 1 <= self.groups <= 16
-        _primitives.refuse_unless(fine, self, f"groups={self.groups!r}", "give a whole number from 1 to 16")
+        _primitives.check_count(self, self.groups, "groups", 16)
         fine = isinstance(self.slope, int | float) and self.slope >= 0
         _primitives.refuse_unless(fine, self, f"slope={self.slope!r}", "give a number ≥ 0")
 

@@ -28,8 +28,7 @@ class Robe:
     state: State = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        fine = isinstance(self.block, int) and not isinstance(self.block, bool) and self.block >= 1
-        _primitives.refuse_unless(fine, self, f"block={self.block!r}", "give a whole number ≥ 1")
+        _primitives.check_count(self, self.block, "block")
 
     def fit(self, table_VD: Any, budget: float) -> Self:
         """The signed means: every number is read from one cell, so this is the least squared error."""
