@@ -109,8 +109,9 @@ def attach(
     """A `SentenceTransformer` whose inputs end in `tokens` bottleneck tokens, pooled into the embedding.
 
     `model` is a hub id, a folder, or a loaded (model, processor) pair, whose model is then used as it is, not copied.
-    `tokens=0` is last-token pooling. `init` starts the new rows from the end-of-sequence token ("eos"), the mean row
-    ("mean"), small noise ("random"), or leaves reserved rows as they are ("keep"). Texts are cut to `max_tokens`.
+    `tokens=0` is last-token pooling, or another that needs no bottleneck tokens. `init` starts the new rows from the
+    end-of-sequence token ("eos"), the mean row ("mean"), small noise ("random"), or leaves reserved rows as they are
+    ("keep"). Texts are cut to `max_tokens`.
 
     >>> model = attach("Qwen/Qwen3-VL-2B-Instruct", tokens=4)  # doctest: +SKIP
     """
@@ -120,12 +121,16 @@ def attach(
         raise BtoksError(f"init={init!r}", "there is none", did_you_mean(init, INITS))
     full, processor = _opened(model, dtype)
     tokenizer = prompts.tokenizer_of(processor)
-    pooler = methods.create("pooling", pooling)
+    pooler = pooler_of(tokens, pooling)
     prompts.template(processor, tokens, layout)  # refuses before anything has changed
     add_tokens(full, tokenizer, tokens, init)
     limit_pixels(processor)
-    pooler = pooler if tokens else methods.create("pooling", "last")
     return assemble(full, processor, tokens=tokens, pooling=pooler, layout=layout, max_tokens=max_tokens)
+
+
+def pooler_of(tokens: int, pooling: Any) -> Any:
+    """The pooling method, or the last token where the default has no bottleneck tokens to pool."""
+    return methods.create("pooling", pooling if tokens or pooling != "mean" else "last")
 
 
 def assemble(

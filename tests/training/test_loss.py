@@ -103,14 +103,16 @@ def test_a_batch_without_any_target_is_contrastive() -> None:
 @pytest.mark.parametrize("off", [{"weight": 0.0}, {"side": "none"}, {"weight_steps": 0}], ids=str)
 @pytest.mark.parametrize("chunk", [2, 5])
 def test_without_generation_it_is_the_contrastive_loss_bit_for_bit(off: dict[str, Any], chunk: int) -> None:
+    """On rows of one length, of which the stock loss makes the same chunks."""
     model = fresh("qwen3_vl")
+    columns = [{"image": picture(place), "text": "who"} for place in range(5)], [{"text": text} for text in "abcde"]
     stock = CachedMultipleNegativesRankingLoss(model, scale=1 / 0.02, mini_batch_size=chunk)
-    wanted = stock(batch_of(model, QUERIES, POSITIVES), None)
+    wanted = stock(batch_of(model, *columns), None)
     wanted.backward()
     grads = gradients(model)
     passes: list[object] = []
     handle = generator(model).get_decoder().register_forward_hook(lambda *_: passes.append(None))
-    value, found = run(model, CondensationLoss(model, mini_batch_size=chunk, **off), QUERIES, POSITIVES)
+    value, found = run(model, CondensationLoss(model, mini_batch_size=chunk, keep=0, **off), *columns)
     handle.remove()
     assert value == wanted.item()
     assert found.keys() == grads.keys()
@@ -211,18 +213,19 @@ def test_two_passes_before_a_backward_keep_apart() -> None:
     assert_close(found, gradients(model), 1e-10)
 
 
-def test_dropout_is_drawn_again_alike() -> None:
+@pytest.mark.parametrize("keep", [0, None])
+def test_dropout_is_drawn_again_alike(keep: int | None) -> None:
     """The second pass of a chunk, generation included, sees the masks of its first."""
     model = model_of("qwen3")
     model.add_adapter(
         LoraConfig(r=4, lora_dropout=0.5, target_modules=["q_proj", "down_proj"], init_lora_weights=False)
     )
     model.to(torch.float64).train()
-    columns = items_of("qwen3")
+    columns = [[{"text": text} for text in texts] for texts in ("abcde", "vwxyz")]  # one length: they stay in order
     torch.manual_seed(1)
     wanted = expect(model, *columns, side="both")
     torch.manual_seed(1)
-    found = run(model, CondensationLoss(model, side="both", mini_batch_size=5), *columns)
+    found = run(model, CondensationLoss(model, side="both", mini_batch_size=5, keep=keep), *columns)
     assert_equal(found, wanted)
     torch.manual_seed(2)
     assert abs(run(model, CondensationLoss(model, side="both"), *columns)[0] - wanted[0]) > 1e-3

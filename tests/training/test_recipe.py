@@ -25,7 +25,7 @@ def written(path: Path, body: str) -> str:
 
 
 def test_every_shipped_recipe_is_whole() -> None:
-    assert shipped() == ["mini", "mini_captions", "mmeb_v2_qwen2vl_2b", "mmeb_v2_qwen3vl_2b"]
+    assert shipped() == ["mini", "mini_captions", "mini_last", "mmeb_v2_qwen2vl_2b", "mmeb_v2_qwen3vl_2b"]
     for name in shipped():
         assert opened(name).name == name
 

@@ -14,10 +14,12 @@ import torch
 
 import btoks
 import tiny
-from btoks.bottleneck import generator
+from btoks import load, save
+from btoks.bottleneck import generator, record
 from btoks.condensation import memory, read
 from btoks.errors import BtoksError
 from btoks.training import Lora, train
+from btoks.training.build import build
 from btoks.training.data import Mixture, Set
 from btoks.training.readers import Given
 from btoks.training.rows import Row
@@ -171,6 +173,27 @@ def test_a_recipe_goes_on_from_its_start(data: Path, tmp_path: Path) -> None:
     again = tmp_path / "again"
     train(records.recipe(data, model=str(tmp_path / "run" / "start" / "model"), steps=2), out=again)
     assert losses(again) == losses(tmp_path / "run")
+
+
+def test_a_start_can_be_gone_on_from_with_other_tokens(data: Path, tmp_path: Path) -> None:
+    save(build(records.recipe(data, tokens=3)), tmp_path / "start")
+    table = load(tmp_path / "start")[0].generator.get_input_embeddings().weight
+    poolings = ((3, "mean"), (1, "mean"), (0, "last"), (0, "input_mean"))
+    for tokens, pooling in poolings:
+        recipe = dataclasses.replace(
+            records.recipe(data, tokens=tokens, pooling=pooling), model=None, start="mini_captions"
+        )
+        model = build(recipe, tmp_path / "start")
+        assert record(model)["tokens"] == tokens
+        assert (model[0].generator.get_input_embeddings().weight[:64] == table[:64]).all()
+        ids = model.preprocess([{"text": "a fox"}])["input_ids"][0].tolist()
+        named = [model.tokenizer.convert_ids_to_tokens(each) for each in ids]
+        assert sum(name.startswith("<|btok_") for name in named) == tokens
+        save(model, tmp_path / f"{tokens}-{pooling}")
+        again = load(tmp_path / f"{tokens}-{pooling}").encode([{"text": "a fox"}])
+        assert abs(again - model.encode([{"text": "a fox"}])).max() < 1e-6
+    with pytest.raises(BtoksError, match="has 3 bottleneck tokens"):
+        build(dataclasses.replace(records.recipe(data, tokens=4), model=None, start="mini"), tmp_path / "start")
 
 
 def test_the_end_of_the_data_ends_the_run(data: Path, tmp_path: Path) -> None:

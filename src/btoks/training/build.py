@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from btoks import prompts
-from btoks.bottleneck import attach, finish, record
+from btoks import methods, prompts
+from btoks.bottleneck import assemble, attach, finish, generator, pooler_of, record, start_rows, transformer
 from btoks.errors import BtoksError
 from btoks.folder import load
+from btoks.training.patches import multiply
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,10 +25,11 @@ def build(recipe: Recipe, start: Path | None = None) -> SentenceTransformer:
     from transformers import set_seed
 
     set_seed(recipe.seed)
-    model = load(start, device="cpu") if start else _made(recipe)
+    model = started(load(start, device="cpu"), recipe) if start else _made(recipe)
     # Full fine-tuning keeps its weights in fp32: steps of this size vanish in bf16.
     model.to(torch.bfloat16 if recipe.lora and recipe.precision == "bf16" else torch.float32)
     finish(model)
+    multiply(model)
     if recipe.lora:
         add_lora(model, recipe.lora)
     if recipe.checkpointing:
@@ -67,6 +69,23 @@ def _embedding_name(body: Any) -> str:
     table = body.get_input_embeddings()
     path: str = next(name for name, module in body.named_modules() if module is table)
     return path.rpartition(".")[2]
+
+
+def started(model: SentenceTransformer, recipe: Recipe) -> SentenceTransformer:
+    """The start's model, or its language model with other bottleneck tokens where the recipe wants them."""
+    notes, pooler = record(model), pooler_of(recipe.tokens, recipe.pooling)
+    if (notes["tokens"], notes["pooling"]) == (recipe.tokens, methods.settings(pooler)):
+        return model
+    if recipe.tokens > notes["tokens"]:
+        reason = f"{recipe.start} has {notes['tokens']} bottleneck tokens"
+        raise BtoksError(f"{recipe.name}: tokens={recipe.tokens}", reason, "ask for no more, or give the start as many")
+    full, processor = generator(model), transformer(model).processor
+    tokenizer = prompts.tokenizer_of(processor)
+    rows = tokenizer.convert_tokens_to_ids([prompts.token_name(place) for place in range(recipe.tokens)])
+    start_rows(full, rows, tokenizer.eos_token_id, recipe.init)
+    kept = {key: notes[key] for key in ("prefix", "suffix", "backbone")}
+    shape: Any = {key: getattr(recipe, key) for key in ("tokens", "layout", "max_tokens")}
+    return assemble(full, processor, pooling=pooler, **shape, **kept)
 
 
 def _made(recipe: Recipe) -> SentenceTransformer:

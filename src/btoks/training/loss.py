@@ -2,11 +2,11 @@
 
 A chunk's representation is `[embedding | generation loss of each sample]`, from one pass of the encoder:
 
-    chunk ──encoder──▶ [embedding | ℓ_gen]   cached, no graph
+    chunk ──encoder──▶ [embedding | ℓ_gen]   cached, without graph or with it where memory is free
     all chunks: L = InfoNCE(embeddings) + λ · mean(ℓ_gen)   gradients of both columns are kept
-    chunk ──encoder──▶ [embedding | ℓ_gen] · kept gradients   with graph, chunk by chunk
+    chunk ──encoder──▶ [embedding | ℓ_gen] · kept gradients   chunk by chunk; run again where no graph is
 
-so that memory depends on the chunk and the loss does not.
+so that memory depends on the chunk and the loss does not. Chunks hold rows of about one length.
 Shape suffixes: B batch, C rows of a chunk, N documents of all columns and devices, T target tokens, D embedding width.
 """
 
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from sentence_transformers.base.losses.gradcache import RandContext
+from sentence_transformers.base.losses.gradcache import RandContext, _minibatch_ranges
 from sentence_transformers.sentence_transformer.losses import CachedMultipleNegativesRankingLoss
 from sentence_transformers.util import all_gather, all_gather_with_grad, cos_sim, get_rank
 from sentence_transformers.util.distributed import get_world_size
@@ -25,16 +25,18 @@ from torch import Tensor, nn
 
 from btoks import condensation
 from btoks.errors import BtoksError, did_you_mean
-from btoks.training.chunks import chunk
+from btoks.training.chunks import arranged, chunk, cut, lengths, longest_first
+from btoks.training.duplicates import duplicates, hashes_of
+from btoks.training.keeping import Kept, frozen_tower, room, sharded
 from btoks.training.targets import Targets
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from sentence_transformers import SentenceTransformer
 
 SIDES = {"positive": (0,), "query": (1,), "both": (0, 1), "none": ()}
-_TARGET = "generation_target"
+_TARGET, _STEP = "generation_target", "step"
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,15 @@ class Parts:
     generation: Tensor | None
 
 
+@dataclass(frozen=True)
+class _Step:
+    """What a column needs in both passes of a step: what is kept, its number, its chunks."""
+
+    kept: Kept
+    column: int
+    ranges: list[tuple[int, int]]
+
+
 class CondensationLoss(CachedMultipleNegativesRankingLoss):
     """InfoNCE between embeddings, plus λ times the loss of telling the other side's text from the bottleneck tokens.
 
@@ -52,7 +63,8 @@ class CondensationLoss(CachedMultipleNegativesRankingLoss):
     positive's from the query's tokens, the query's from the positive's, both (their sum) or none. λ is `weight`, and 0
     from `weight_steps` steps on: set `loss.step` for that. `mask=False` generates from the whole input instead of the
     bottleneck tokens. Targets are cut to `longest_target` tokens. `mini_batch_size` is a chunk in samples,
-    `mini_batch_num_tokens` in tokens instead.
+    `mini_batch_num_tokens` in tokens instead. `keep` is how many bytes of the first pass may be kept for the second,
+    beside one chunk's; by default half of what is free.
 
     Labels are content hashes of the documents, (B,) for the positives or (B, columns): documents equal to a row's
     positive do not count as its negatives.
@@ -73,6 +85,7 @@ class CondensationLoss(CachedMultipleNegativesRankingLoss):
         longest_target: int = 512,
         mini_batch_size: int = 8,
         mini_batch_num_tokens: int | None = None,
+        keep: int | None = None,
         gather_across_devices: bool = False,
     ) -> None:
         if side not in SIDES:
@@ -87,13 +100,14 @@ class CondensationLoss(CachedMultipleNegativesRankingLoss):
             gather_across_devices=gather_across_devices,
         )
         self.weight, self.weight_steps, self.side, self.mask = weight, weight_steps, side, mask
-        self.step = 0
+        self.step, self.keep = 0, keep
         self.last: Parts | None = None
         self.targets = Targets(model, longest_target) if side != "none" and weight else None
         kind = torch.promote_types(next(model.parameters()).dtype, torch.float32)
         start = torch.tensor(temperature, dtype=torch.float64).log().to(kind)
         self.log_temperature = nn.Parameter(start) if learn_temperature else None
         self._log_temperature: Tensor | None = None
+        self._places: list[Tensor] = []
 
     @property
     def weight_now(self) -> float:
@@ -106,8 +120,8 @@ class CondensationLoss(CachedMultipleNegativesRankingLoss):
         return 1 / self.scale if self.log_temperature is None else self.log_temperature.exp().item()
 
     def forward(self, sentence_features: Iterable[dict[str, Any]], labels: Any = None) -> Tensor:
-        """The loss of a batch, whose backward pass runs the chunks again."""
-        columns = self._with_targets([dict(column) for column in sentence_features])
+        """The loss of a batch, whose backward pass goes through the chunks."""
+        columns = self._prepared(self._with_targets([dict(column) for column in sentence_features]))
         if self.log_temperature is None:
             return super().forward(columns, labels)
         leaf = self._log_temperature = self.log_temperature.detach().requires_grad_()
@@ -117,6 +131,18 @@ class CondensationLoss(CachedMultipleNegativesRankingLoss):
         # The cached loss is a leaf of its own: what reaches it must reach the temperature too, scaled alike.
         slope = all_gather(leaf.grad[None]).mean() if get_world_size() > 1 else leaf.grad
         return loss + (self.log_temperature - self.log_temperature.detach()) * slope
+
+    def embed_minibatch_iter(
+        self,
+        sentence_feature: dict[str, Any],
+        with_grad: bool,
+        copy_random_state: bool,
+        random_states: list[RandContext] | None = None,
+        ranges: list[tuple[int, int]] | None = None,
+    ) -> Iterator[tuple[Tensor, RandContext | None]]:
+        """The representations of a column's chunks, which are those of `ranges` or smaller."""
+        ranges = sentence_feature[_STEP].ranges
+        yield from super().embed_minibatch_iter(sentence_feature, with_grad, copy_random_state, random_states, ranges)
 
     def embed_minibatch(
         self,
@@ -128,19 +154,39 @@ class CondensationLoss(CachedMultipleNegativesRankingLoss):
         random_state: RandContext | None = None,
     ) -> tuple[Tensor, RandContext | None]:
         """A chunk's embeddings with the generation loss of each sample behind them (C, D+1)."""
-        config = self._plain()[0].config
-        image_token = getattr(config, "image_token_id", getattr(config, "image_token_index", None))
-        features = chunk(sentence_feature, begin, end, image_token)
+        step: _Step = sentence_feature[_STEP]
+        kept, key = step.kept, (step.column, end)
+        out = kept.take(key) if with_grad else None
+        if out is not None:
+            return out, None
+        features = chunk({name: value for name, value in sentence_feature.items() if name != _STEP}, begin, end)
         target = features.pop(_TARGET, None)
-        with random_state or nullcontext(), nullcontext() if with_grad else torch.no_grad():
+        with random_state or nullcontext():
             again = RandContext(*features.values()) if copy_random_state else None
-            return self._represent(features, target), again
+            if with_grad:
+                with kept.seeing(key, first=False):
+                    out = self._represent(features, target)
+            elif copy_random_state:
+                with kept.seeing(key, first=True):
+                    out = kept.run(key, lambda: self._represent(features, target))
+            else:
+                with torch.no_grad():
+                    out = self._represent(features, target)
+        return out, again
 
     def calculate_loss(
         self, reps: list[list[Tensor]], labels: Tensor | None = None, *, with_backward: bool = False
     ) -> Tensor:
         """The loss of a whole batch from its chunks' representations."""
-        columns = [torch.cat(column) for column in reps]
+        columns = [torch.cat(rows)[place] for rows, place in zip(reps, self._places, strict=True)]
+        if not with_backward:
+            return self._total(columns, labels, with_backward)
+        leaves = [each.detach().requires_grad_() for each in columns]  # the parts have backward passes of their own
+        loss = self._total(leaves, labels, with_backward)
+        torch.autograd.backward(columns, [leaf.grad for leaf in leaves])
+        return loss
+
+    def _total(self, columns: list[Tensor], labels: Tensor | None, with_backward: bool) -> Tensor:
         contrastive = self._contrastive([each[:, :-1].contiguous() for each in columns], labels, with_backward)
         if not self._speaks():
             self.last = Parts(contrastive.detach(), None)
@@ -156,7 +202,7 @@ class CondensationLoss(CachedMultipleNegativesRankingLoss):
         """The settings, for the model card."""
         names = ("weight", "weight_steps", "side", "mask", "temperature", "mini_batch_size", "mini_batch_num_tokens")
         learnt = {"learn_temperature": self.log_temperature is not None}
-        return {name: getattr(self, name) for name in (*names, "gather_across_devices")} | learnt
+        return {name: getattr(self, name) for name in (*names, "keep", "gather_across_devices")} | learnt
 
     def _plain(self) -> Any:
         """The model without what distributes or compiles it."""
@@ -177,12 +223,29 @@ class CondensationLoss(CachedMultipleNegativesRankingLoss):
                 columns[place][_TARGET] = nn.functional.pad(target, (0, max(2 - target.shape[3], 0)))
         return columns
 
+    def _prepared(self, columns: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The columns sorted for chunks of one length, with what keeps their first pass; notes the way back."""
+        plain, device = self._plain(), columns[0]["input_ids"].device
+        limit = room(device) if self.keep is None else self.keep
+        kept = Kept(self.model, frozen_tower(plain[0].model), limit, (len(columns) - 1, len(columns[-1]["input_ids"])))
+        self._places, out = [], []
+        for place, column in enumerate(columns):
+            lengths_B2 = lengths(column, column.get(_TARGET))
+            order_B = longest_first(lengths_B2)
+            batch = arranged(column, order_B, plain[0].config)
+            ranges = _minibatch_ranges(batch, self.mini_batch_size, self.mini_batch_num_tokens)
+            ranges = ranges if sharded(plain) else cut(lengths_B2[order_B], ranges)
+            self._places.append(order_B.argsort())
+            out.append({**batch, _STEP: _Step(kept, place, ranges)})
+        return out
+
     def _represent(self, features: dict[str, Any], target: Tensor | None) -> Tensor:
         if target is None:
             embedding_CD: Tensor = self.model(features)["sentence_embedding"]
             return torch.cat([embedding_CD, embedding_CD.new_zeros(len(embedding_CD), 1)], dim=1)
         plain = self._plain()
-        ids_CT, supervised_CT = target[:, 0].unbind(dim=1)
+        width = max(int(lengths(features, target)[:, 1].amax()), 2)
+        ids_CT, supervised_CT = target[:, 0, :, :width].unbind(dim=1)
 
         def speak(_: nn.Module, __: Any, out: dict[str, Any]) -> dict[str, Any]:
             return {**out, "generation": condensation.generation_loss(plain, held(), ids_CT, supervised_CT.bool())}
@@ -199,7 +262,7 @@ class CondensationLoss(CachedMultipleNegativesRankingLoss):
     def _contrastive(self, columns: list[Tensor], labels: Tensor | None, with_backward: bool) -> Tensor:
         """InfoNCE of queries against all documents, by rows; its backward pass too, if asked for."""
         queries_BD, documents = columns[0], columns[1:]
-        size, first, hashes = len(queries_BD), 0, _hashes(labels)
+        size, first, hashes = len(queries_BD), 0, hashes_of(labels)
         if self.gather_across_devices and get_world_size() > 1:
             documents = [all_gather_with_grad(each) for each in documents]
             hashes = [all_gather(each) for each in hashes]
@@ -210,7 +273,7 @@ class CondensationLoss(CachedMultipleNegativesRankingLoss):
             own_C = torch.arange(begin, min(begin + self.mini_batch_size, size), device=queries_BD.device)
             scores_CN = self._scores(queries_BD[own_C], documents_ND)
             if hashes:
-                scores_CN = scores_CN.masked_fill(_duplicates(hashes, own_C + first, len(documents_ND)), -torch.inf)
+                scores_CN = scores_CN.masked_fill(duplicates(hashes, own_C + first, len(documents_ND)), -torch.inf)
             right_C = scores_CN[torch.arange(len(own_C), device=own_C.device), own_C + first]
             loss = -(right_C - torch.logsumexp(scores_CN, dim=1)).mean() * len(own_C) / size
             if with_backward:
@@ -233,21 +296,3 @@ def _anywhere(width: int) -> bool:
     widths: list[int | None] = [None] * get_world_size()
     torch.distributed.all_gather_object(widths, width)
     return any(widths)
-
-
-def _hashes(labels: Tensor | None) -> list[Tensor]:
-    """Content hashes by column: the positives' first."""
-    if labels is None:
-        return []
-    if labels.is_floating_point():
-        raise BtoksError("labels", "not integers", "pass content hashes of the documents, or no label column")
-    return list(labels.unbind(dim=1)) if labels.ndim > 1 else [labels]
-
-
-def _duplicates(hashes: list[Tensor], own_C: Tensor, documents: int) -> Tensor:
-    """Which documents equal a row's positive without being it (C, N)."""
-    known_N = torch.cat(hashes)
-    same_CN = torch.zeros(len(own_C), documents, dtype=torch.bool, device=known_N.device)
-    same_CN[:, : len(known_N)] = hashes[0][own_C, None] == known_N
-    same_CN[torch.arange(len(own_C), device=own_C.device), own_C] = False
-    return same_CN

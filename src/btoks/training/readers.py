@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from btoks.errors import BtoksError
 from btoks.media import Source
+from btoks.training.layers import layers
 from btoks.training.rows import Ref, Row, Rows, Side
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 class Records:
     """The records of a folder's `records.jsonl`: those of a split, and of a task, meta-task or pool if one is named.
 
-    Of several positives each pass takes the next. Up to `negatives` candidates that are no positives go along.
+    Of several positives each pass takes the next. Up to `negatives` candidates that are no positives go along. With
+    `layers` a page has its text beside its picture.
 
     >>> Records("flags", meta_task="image_ret").open(Path("data"))  # doctest: +SKIP
     """
@@ -37,6 +39,7 @@ class Records:
     meta_task: str | None = None
     pool: str | None = None
     negatives: int = 0
+    layers: bool = False
 
     def open(self, data: Path | None) -> Rows:
         """Read the records; nothing they name is opened."""
@@ -46,7 +49,7 @@ class Records:
         if not kept:
             wanted = ", ".join(each for each in (self.split, self.task, self.meta_task, self.pool) if each)
             raise BtoksError(str(file), f"no record of {wanted}", "choose another split or task")
-        return _Records(home, kept, self.negatives)
+        return _Records(home, kept, self.negatives, layers(home) if self.layers else {})
 
     def _wanted(self, record: Mapping[str, Any]) -> bool:
         wanted = {"split": self.split, "task": self.task, "meta_task": self.meta_task, "pool": self.pool}
@@ -78,14 +81,16 @@ def found(data: Path | None, folder: str) -> Path:
     return home
 
 
-def side_of(given: Mapping[str, Any], home: Path) -> Side:
-    """A side as the records write it, with its media as references."""
+def side_of(given: Mapping[str, Any], home: Path, layers: Mapping[str, str]) -> Side:
+    """A side as the records write it, with its media as references, and with the text of its page if that is known."""
     side: Side = {"text": given["text"]} if given.get("text") else {}
     box = given.get("box")
     if given.get("image"):
         side["image"] = Ref(Source(home / given["image"]), tuple(box) if box else None)
     if given.get("page"):
         side["image"] = Ref(Source(home / given["page"], page=given.get("number")))
+        text = layers.get(Path(given["page"]).stem)
+        side |= {"text": text} if text else {}
     if given.get("video"):
         clip = given["video"]
         side["video"] = Ref(Source([home / each for each in clip] if isinstance(clip, list) else home / clip))
@@ -93,8 +98,8 @@ def side_of(given: Mapping[str, Any], home: Path) -> Side:
 
 
 class _Records:
-    def __init__(self, home: Path, records: list[dict[str, Any]], negatives: int) -> None:
-        self.home, self.records, self.negatives = home, records, negatives
+    def __init__(self, home: Path, records: list[dict[str, Any]], negatives: int, layers: Mapping[str, str]) -> None:
+        self.home, self.records, self.negatives, self.layers = home, records, negatives, layers
 
     def __len__(self) -> int:
         return len(self.records)
@@ -104,10 +109,13 @@ class _Records:
         positives = record["positives"]
         return Row(
             str(record["id"]),
-            side_of(record["query"], self.home),
-            side_of(positives[passed % len(positives)], self.home),
-            tuple(side_of(each, self.home) for each in self._wrong(record, passed)),
+            self._side(record["query"]),
+            self._side(positives[passed % len(positives)]),
+            tuple(self._side(each) for each in self._wrong(record, passed)),
         )
+
+    def _side(self, given: Mapping[str, Any]) -> Side:
+        return side_of(given, self.home, self.layers)
 
     def _wrong(self, record: Mapping[str, Any], passed: int) -> list[Mapping[str, Any]]:
         """Each pass takes the next of them, so that all are seen."""

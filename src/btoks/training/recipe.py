@@ -70,7 +70,8 @@ class Recipe:
     `model` is a generative model or a btoks model (hub id or folder), or a function that makes one given the data
     folder; `start` is instead the name of a recipe whose result is gone on from. `steps=None` runs until the data end
     as `stop` says. `weight` is λ, for the first `weight_steps` steps. `dev` sets are searched every `dev_every` steps,
-    and the best state is kept. `report_to` names trackers of transformers.
+    and the best state is kept. `keep` is how many bytes of a step's first pass a device may keep beside its chunk; by
+    default half of what is free. `report_to` names trackers of transformers.
 
     >>> Recipe("mine", sets=(), model="Qwen/Qwen3-VL-2B-Instruct").batch
     1024
@@ -85,6 +86,7 @@ class Recipe:
     stop: str = "all"
     batch: int = 1024
     chunk: int = 8
+    keep: int | None = None
     block: int = 512
     lr: float = 5e-5
     schedule: str = "linear"
@@ -157,11 +159,11 @@ def check(recipe: Recipe) -> None:
         _require(getattr(recipe, key) > 0, recipe, key, "not above 0")
     for key in _NOT_NEGATIVE:
         _require(getattr(recipe, key) >= 0, recipe, key, "below 0")
-    for key in ("steps", "weight_steps", "dev_every"):
+    for key, what in (("steps", "steps"), ("weight_steps", "steps"), ("dev_every", "steps"), ("keep", "bytes")):
         value = getattr(recipe, key)
-        least = 0 if key == "weight_steps" else 1
+        least = 0 if key in {"weight_steps", "keep"} else 1
         whole = isinstance(value, int) and value >= least
-        _require(value is None or whole, recipe, key, "not a number of steps")
+        _require(value is None or whole, recipe, key, f"not a number of {what}")
     _choose(recipe, "schedule", _SCHEDULES)
     _choose(recipe, "stop", ("all", "first"))
     _choose(recipe, "precision", ("bf16", "fp32"))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageEnhance
 
 from btoks.errors import BtoksError
 from btoks.media import Source
@@ -21,16 +21,27 @@ from btoks.media import Source
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+_LIGHT = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
+
 Side = dict[str, Any]
 """Any of `text` (str), `image` (a `Ref`) and `video` (a `Ref`)."""
 
 
 @dataclass(frozen=True)
+class Change:
+    """How a picture is varied: the square part (left, top, size) of it in shares, its light, contrast and colour."""
+
+    part: tuple[float, float, float] = (0.0, 0.0, 1.0)
+    light: tuple[float, ...] = (1.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True)
 class Ref:
-    """A picture or clip to open later; with a box (x0, y0, x1, y1) that part of the picture."""
+    """A picture or clip to open later; with a box (x0, y0, x1, y1) that part of the picture, changed if so wished."""
 
     source: Source
     box: tuple[float, float, float, float] | None = None
+    change: Change | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +84,7 @@ def decoded(side: Side, load: Callable[[Source], Mapping[str, Any]], pixels: int
             item = load(value.source)
             if key not in item:
                 raise BtoksError(value.source.name, f"it holds no {key}", "mend or remove the row")
-            out[key] = _picture(item[key], value.box, pixels) if key == "image" else _clip(item[key], pixels)
+            out[key] = _picture(item[key], value, pixels) if key == "image" else _clip(item[key], pixels)
         elif value:
             out[key] = value
     if not out:
@@ -111,13 +122,22 @@ def _parts(source: Source) -> list[bytes]:
     return [uri if isinstance(uri, bytes) else np.asarray(uri).tobytes()]
 
 
-def _picture(image: Image.Image, box: tuple[float, float, float, float] | None, pixels: int | None) -> Image.Image:
-    if box is not None:
-        x0, y0, x1, y1 = box
+def _picture(image: Image.Image, ref: Ref, pixels: int | None) -> Image.Image:
+    if ref.box is not None:
+        x0, y0, x1, y1 = ref.box
         if not (x0 < x1 and y0 < y1):
-            raise BtoksError(f"box {list(box)}", "it is empty", "mend or remove the row")
+            raise BtoksError(f"box {list(ref.box)}", "it is empty", "mend or remove the row")
         image = image.crop((round(x0), round(y0), max(round(x1), round(x0) + 1), max(round(y1), round(y0) + 1)))
-    return _shrunk(image, pixels)
+    if ref.change is None:
+        return _shrunk(image, pixels)
+    left, top, size = ref.change.part
+    wide, high = image.size
+    shares = zip((left, top, left + size, top + size), (wide, high, wide, high), strict=True)
+    x0, y0, x1, y1 = (round(share * full) for share, full in shares)
+    image = _shrunk(image.crop((x0, y0, max(x1, x0 + 1), max(y1, y0 + 1))), pixels)
+    for enhance, strength in zip(_LIGHT, ref.change.light, strict=True):
+        image = enhance(image).enhance(strength) if strength != 1 else image
+    return image
 
 
 def _clip(video: Mapping[str, Any], pixels: int | None) -> dict[str, Any]:

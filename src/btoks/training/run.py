@@ -26,7 +26,7 @@ from btoks.training.watch import Watch
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-_FREE = {"save_every", "workers", "report_to", "data", "chunk"}
+_FREE = {"save_every", "workers", "report_to", "data", "chunk", "keep"}
 """Fields that may differ when a run goes on: nothing that is learnt depends on them."""
 
 
@@ -91,6 +91,7 @@ def _trainer(recipe: Recipe, out: Path, model: SentenceTransformer, mixture: Mix
             learn_temperature=recipe.learn_temperature,
             longest_target=recipe.longest_target,
             mini_batch_size=recipe.chunk,
+            keep=recipe.keep,
             gather_across_devices=True,
         )
         for each in recipe.sets
