@@ -1,13 +1,13 @@
 """`btoks eval`: run the benchmark, list its data sets, bring scores together, put models side by side."""
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from btoks.cli import mini
+from btoks.cli.progress import shown
 from btoks.cli.screen import MODEL, Device, Json, Model, emit, opened, table
 from btoks.errors import BtoksError, did_you_mean
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from btoks.evaluation.task import Task
 
 group = typer.Typer(help="Measure models on retrieval benchmarks.", no_args_is_help=True)
-_EVERY = 10.0  # seconds between two plain lines of progress
+group.command("mini")(mini.mini)
 
 Modality = Annotated[str | None, typer.Option(help="Only image, video or visdoc.")]
 MetaTask = Annotated[
@@ -158,7 +158,7 @@ def _run(
     from btoks.evaluation.progress import Progress
 
     progress = Progress({row.name: row.queries + (row.corpus or row.queries) for row in rows}, share=processes.count())
-    with _shown(progress) as step:
+    with shown(progress) as step:
         return evaluate(
             model,
             _announced(tasks(rows, data=data, **options), progress),
@@ -192,36 +192,6 @@ def _told(result: "Result") -> None:
         lines += [f"  {side} prompt: {prompt!r}" for side, prompt in result.prompts.items()]
         lines += [f"  warning: {warning}" for warning in result.warnings]
         typer.echo("\n".join(lines), err=True)
-
-
-@contextmanager
-def _shown(progress: "Progress") -> Iterator[Callable[[int, bool], None]]:
-    """A live line on a terminal, a plain line now and then elsewhere, nothing from the other processes."""
-    import sys
-
-    from btoks.evaluation import processes
-
-    if processes.rank() or not sys.stderr.isatty():
-        last = time.monotonic()
-
-        def plain(count: int, cached: bool) -> None:
-            nonlocal last
-            progress.step(count, cached)
-            if not processes.rank() and time.monotonic() - last >= _EVERY:
-                last = time.monotonic()
-                typer.echo(progress.line(), err=True)
-
-        yield plain
-        return
-    from rich.console import Console
-
-    with Console(stderr=True).status(progress.line()) as status:
-
-        def live(count: int, cached: bool) -> None:
-            progress.step(count, cached)
-            status.update(progress.line())
-
-        yield live
 
 
 def _show(report: "Report", *, partial: bool, as_json: bool) -> None:

@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 
@@ -48,6 +48,14 @@ class Embedded:
     vectors: NDArray[np.float32]
     missing: Mapping[int, str]
     prompt: str
+
+
+class Embeds(Protocol):
+    """What turns the sides of a task into vectors: an `Encoder`, or anything that is to be compared with one."""
+
+    def side(self, task: str, side: Side, entries: Sequence[Entry]) -> Embedded:
+        """The vectors of all entries of a side."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 OUT/<dataset>_score.json    metrics, counts, what was missing, one prompt of each side, where the data came from
 OUT/<dataset>_pred.jsonl    a line a query: its ranking, what was relevant, what it scored
 OUT/summary.json            model, revision, settings, versions, time, one line a data set
-OUT/leaderboard.json        the benchmark's own submission format, data sets by their published keys
+OUT/leaderboard.json        MMEB-V2's own submission format, data sets by their published keys
 """
 
 from __future__ import annotations
@@ -147,9 +147,14 @@ class Report:
         return {"metadata": metadata, "metrics": metrics}
 
     def write(self, out: Path) -> None:
-        """Write the summary and the submission file; the data sets' own files are written as they are done."""
+        """Write the summary, and of the benchmark's data sets the submission file.
+
+        The data sets' own files are written as they are done.
+        """
         write_json(out / "summary.json", self.summary())
-        write_json(out / "leaderboard.json", self.leaderboard())
+        board = self.leaderboard()
+        if board["metrics"]:
+            write_json(out / "leaderboard.json", board)
 
 
 def write_result(result: Result, out: Path, model: Mapping[str, Any], settings: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from btoks.errors import BtoksError
 from btoks.evaluation import metrics, processes
-from btoks.evaluation.encoding import Embedded, Encoder, Step
+from btoks.evaluation.encoding import Embedded, Embeds, Encoder, Step
 from btoks.evaluation.ranking import Floats, Ints, rank_all, rank_lists
 from btoks.evaluation.report import Prediction, Report, Result, model_facts, write_result
 from btoks.evaluation.task import Task, check
@@ -74,7 +74,7 @@ def evaluate(
     return report
 
 
-def _attempted(encoder: Encoder, task: Task | Unloaded, report: Report, *, raising: bool) -> Result | None:
+def _attempted(encoder: Embeds, task: Task | Unloaded, report: Report, *, raising: bool) -> Result | None:
     try:
         result = evaluate_task(encoder, task)
     except BtoksError as error:
@@ -86,7 +86,7 @@ def _attempted(encoder: Encoder, task: Task | Unloaded, report: Report, *, raisi
     return result
 
 
-def evaluate_task(encoder: Encoder, task: Task | Unloaded) -> Result:
+def evaluate_task(encoder: Embeds, task: Task | Unloaded) -> Result:
     """One task's result."""
     if isinstance(task, Unloaded):
         raise task.error
