@@ -40,7 +40,7 @@ def native(path: str | Path) -> Path:
         if not demo.is_dir():
             raise BtoksError(BUNDLED, "no model is bundled yet", "run `btoks demo`, which trains and caches one")
         return demo
-    folder = _located(path)
+    folder = located(path)
     kind = recognise(folder)
     if kind == "btoks":
         return folder
@@ -79,7 +79,7 @@ def convert(
     """
     if layout not in (None, *LAYOUTS):
         raise BtoksError(f"layout {layout!r}", "there is none", did_you_mean(str(layout), LAYOUTS))
-    folder, out = _located(source), Path(out)
+    folder, out = located(source), Path(out)
     kind = recognise(folder)
     if kind == "btoks":
         raise BtoksError(str(source), "it is a btoks model already", "open it with btoks.load")
@@ -184,7 +184,7 @@ def _key(folder: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def _located(path: str | Path) -> Path:
+def located(path: str | Path) -> Path:
     """The local folder of a path or of a hub id."""
     folder = Path(path).expanduser()
     if folder.is_dir():
@@ -213,12 +213,12 @@ def _fetched(name: str) -> Path:
 def _base_of(folder: Path, base: str | Path | None) -> Path:
     """The model an adapter stands on."""
     if base is not None:
-        found = _located(base)
+        found = located(base)
     else:
         name = read_json(folder / "adapter_config.json").get("base_model_name_or_path")
         if not name:
             raise BtoksError(str(folder), "the adapter does not name its base", "pass base=")
-        found = _local_base(folder) or _located(name)
+        found = _local_base(folder) or located(name)
     if recognise(found) not in (None, "last-token"):
         raise BtoksError(str(found), "not a plain model an adapter could stand on", "pass base=")
     return found

@@ -9,14 +9,16 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from sentence_transformers.util import batch_to_device
 
 from btoks.bottleneck import record, transformer
+from btoks.condensation import Memory, memory
 from btoks.errors import BtoksError, did_you_mean
 from btoks.inputs import cost, fit, nbytes
 from btoks.media import Decoder, Limits, Source
@@ -40,6 +42,7 @@ class Encoded:
     index: int
     embedding: NDArray[np.float32] | None = None
     error: BtoksError | None = None
+    memory: Memory | None = None
 
 
 @dataclass
@@ -72,22 +75,18 @@ def encode_stream(
     on_error: Literal["raise", "skip"] = "raise",
     prompt: str | None = None,
     limits: Limits | None = None,
+    memories: bool = False,
 ) -> Iterator[Encoded]:
     """Embed items of any kind, as many as there are, in their order.
 
     An item is a mapping with any of `text`, `image`, `video` (values decoded, or paths, URLs, bytes), a `Source`, or a
     string, which is always text. With `on_error="skip"` media are decoded in a worker process and a bad item yields an
-    `Encoded` with its error instead of ending the run.
+    `Encoded` with its error instead of ending the run. With `memories` each brings its memory, from the same pass.
 
     >>> for out in encode_stream(model, [{"text": "a red fox"}, Source("fox.jpg")]):  # doctest: +SKIP
     ...     print(out.index, out.embedding.shape)
     """
-    if max_batch_tokens < 1:
-        raise BtoksError(f"max_batch_tokens={max_batch_tokens}", "not a token budget", "pass at least 1")
-    if on_error not in ("raise", "skip"):
-        raise BtoksError(f"on_error={on_error!r}", "there is none", "pass 'raise' or 'skip'")
-    if task is not None and task not in _PROMPTS:
-        raise BtoksError(f"task={task!r}", "there is none", did_you_mean(task, _PROMPTS))
+    _check(max_batch_tokens, on_error, task)
     record(model)
     prompt = prompt if prompt is not None else _prompt(model, task)
     options = {"prompt": prompt} | ({"task": task} if task else {})
@@ -97,7 +96,7 @@ def encode_stream(
     thread = threading.Thread(target=_produce, args=(reader, items, ready, stop), name="btoks-reader", daemon=True)
     thread.start()
     try:
-        yield from _consume(model, ready)
+        yield from _consume(model, ready, memories)
     finally:
         stop.set()
         while thread.is_alive():
@@ -105,24 +104,34 @@ def encode_stream(
             thread.join(0.05)
 
 
-def _consume(model: SentenceTransformer, ready: queue.Queue[_Batch | BaseException | None]) -> Iterator[Encoded]:
+def _check(max_batch_tokens: int, on_error: str, task: str | None) -> None:
+    if max_batch_tokens < 1:
+        raise BtoksError(f"max_batch_tokens={max_batch_tokens}", "not a token budget", "pass at least 1")
+    if on_error not in ("raise", "skip"):
+        raise BtoksError(f"on_error={on_error!r}", "there is none", "pass 'raise' or 'skip'")
+    if task is not None and task not in _PROMPTS:
+        raise BtoksError(f"task={task!r}", "there is none", did_you_mean(task, _PROMPTS))
+
+
+def _consume(model: SentenceTransformer, ready: queue.Queue[Any], memories: bool) -> Iterator[Encoded]:
     while (batch := ready.get()) is not None:
         if isinstance(batch, BaseException):
             raise batch
         if batch.indices:
-            for index, vector in zip(batch.indices, _forward(model, batch.features), strict=True):
-                batch.window.done[index] = Encoded(index, vector)
+            for index, vector_D, own in zip(batch.indices, *_forward(model, batch.features, memories), strict=True):
+                batch.window.done[index] = Encoded(index, vector_D, memory=own)
         else:
             yield from (batch.window.done[index] for index in sorted(batch.window.done))
 
 
-def _forward(model: SentenceTransformer, features: dict[str, Any]) -> NDArray[np.float32]:
-    device = model.device
-    moved = {key: value.to(device) if isinstance(value, torch.Tensor) else value for key, value in features.items()}
+def _forward(model: SentenceTransformer, features: dict[str, Any], memories: bool) -> tuple[Any, list[Memory | None]]:
     with torch.inference_mode():
-        vectors_BD = model(moved)["sentence_embedding"][:, : model.truncate_dim]
-    out: NDArray[np.float32] = vectors_BD.float().cpu().numpy()
-    return out
+        if memories:
+            vectors_BD, held = memory(model, features)
+        else:
+            vectors_BD, held = model(batch_to_device(features, model.device))["sentence_embedding"], None
+    own = [None if held is None else held[row : row + 1].to("cpu") for row in range(len(vectors_BD))]
+    return vectors_BD[:, : model.truncate_dim].float().cpu().numpy(), own
 
 
 @dataclass(frozen=True)
@@ -189,8 +198,7 @@ class _Reader:
             features = self.model.preprocess([item for _, item in batch], **self.options)
         except Exception as error:
             if len(batch) > 1:
-                for each in batch:
-                    yield from self.preprocess(window, [each])
+                yield from (out for each in batch for out in self.preprocess(window, [each]))
                 return
             reason = f"the processor refuses it: {_line(error)}"
             self.failed(window, indices[0], BtoksError(f"item {indices[0]}", reason, "pass another"), error)
@@ -253,19 +261,15 @@ def _flush(
 
 def _put(ready: queue.Queue[Any], value: Any, stop: threading.Event) -> None:
     while not stop.is_set():
-        try:
+        with suppress(queue.Full):
             ready.put(value, timeout=0.1)
-        except queue.Full:
-            continue
-        return
+            return
 
 
 def _drain(ready: queue.Queue[Any]) -> None:
-    try:
+    with suppress(queue.Empty):
         while True:
             ready.get_nowait()
-    except queue.Empty:
-        return
 
 
 def _media(key: str, value: Any, load: Callable[[Source], Any]) -> Any:

@@ -67,6 +67,15 @@ def test_members_are_found_as_files_are(library: Library, tmp_path: Path, data: 
     }
 
 
+def test_a_member_and_a_file_with_one_content_are_taken_in_one_run(library: Library, tmp_path: Path) -> None:
+    write(tmp_path / "f", "a.zip", zipped())
+    write(tmp_path / "f", "fox.txt", MEMBERS["a/fox.txt"])
+    report = library.add(tmp_path / "f")
+    assert (report.embedded, report.errors) == (4, [])
+    (row,) = [row for row in contents(library).values() if row["text"] == "a red fox"]
+    assert row["paths"] == [f"{tmp_path}/f/a.zip/a/fox.txt", f"{tmp_path}/f/fox.txt"]
+
+
 @pytest.mark.parametrize(
     ("data", "told"),
     [

@@ -124,7 +124,7 @@ def test_a_moved_folder_embeds_nothing_and_keeps_its_ids(
     library.add(files)
     before = set(contents(library))
     opened = Library.open(library.path)
-    monkeypatch.setattr(Library, "_model", lambda self: pytest.fail("the model was asked for"))
+    monkeypatch.setattr("btoks.library.view.View.asker", lambda self: pytest.fail("the model was asked for"))
     elsewhere = tmp_path / "elsewhere"
     files.rename(elsewhere)
     report = opened.add(elsewhere)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from btoks.errors import BtoksError
-from btoks.library import Library, store, upkeep
+from btoks.library import Library, background, store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,11 +104,10 @@ def test_wrong_filters_are_named(library: Library, where: str, told: str) -> Non
 
 def test_through_the_index_filters_still_give_all_that_match(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "EXACT_BELOW", 1000)
-    monkeypatch.setattr(upkeep, "_PARTITION", 100)
     library = Library.create(tmp_path / "library", model=None)
     library.add_vectors(IDS[:2500], made()[:2500], METADATA[:2500])
     library.add_vectors(IDS[2500:], made()[2500:], METADATA[2500:])
-    assert library._store.table.index_stats("vector_idx").num_indexed_rows >= 2500
+    indexed(library, 2500)
     rng, vectors, same = np.random.default_rng(3), made(), 0
     for query in made(4, 40):
         most = int(np.exp(rng.uniform(0, np.log(N))))
@@ -119,6 +119,43 @@ def test_through_the_index_filters_still_give_all_that_match(tmp_path: Path, mon
     facts = library.check()
     assert not facts["exact"]
     assert facts["recall"] >= 0.95
+
+
+def indexed(library: Library, rows: int) -> None:
+    """Wait until another process has indexed so many rows."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        facts = library._store.table.index_stats("vector_idx")
+        if facts is not None and facts.num_indexed_rows >= rows:
+            return
+        time.sleep(0.05)
+    pytest.fail("no index was built")
+
+
+def test_the_index_is_built_beside_writer_and_readers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process builds it; this one writes and searches on, and loses nothing by it."""
+    monkeypatch.setattr(store, "EXACT_BELOW", 1000)
+    library, vectors = Library.create(tmp_path / "library", model=None), made()
+    for start in range(0, N, 500):
+        library.add_vectors(IDS[start : start + 500], vectors[start : start + 500])
+        hits = library.search_vector(vectors[start], k=2)
+        assert IDS[start] in [hit.id for hit in hits]
+    assert background._running[str(library.path)].wait() == 0
+    indexed(library, 1000)
+    library.compact()
+    assert library.stats()["rows"] == N
+    assert library.check()["recall"] >= 0.95
+
+
+def test_a_killed_index_build_is_begun_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "EXACT_BELOW", 1000)
+    library, vectors = Library.create(tmp_path / "library", model=None), made()
+    library.add_vectors(IDS[:2000], vectors[:2000])
+    background._running[str(library.path)].kill()
+    background._running[str(library.path)].wait()
+    library.add_vectors(IDS[2000:], vectors[2000:])
+    indexed(library, 2000)
+    assert library.check()["recall"] >= 0.95
 
 
 def test_same_ids_take_the_old_ones_place(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from btoks.cli.library import Where
-from btoks.cli.screen import MODEL, Device, Json, emit, quiet
+from btoks.cli.screen import MODEL, Device, Json, emit, progress, quiet, tell
 from btoks.errors import BtoksError
 
 if TYPE_CHECKING:
@@ -20,10 +19,16 @@ if TYPE_CHECKING:
     from btoks.library import Library
     from btoks.library.ingest import Report
 
-_EVERY = 10.0  # seconds between two plain lines of progress
-Paths = Annotated[list[str], typer.Argument(metavar="PATH...", help="Files and folders.")]
+Paths = Annotated[
+    list[str], typer.Argument(metavar="PATH...", help="Files, folders, and datasets: hf://org/name[:split].")
+]
 Model = Annotated[
     str | None, typer.Option(help="The model of a new library: a folder or a hub id.", show_default=MODEL)
+]
+
+Rescore = Annotated[
+    str | None,
+    typer.Option(help="With --quantize: rank the best by a finer copy, such as float16.", show_default="none"),
 ]
 
 
@@ -33,8 +38,16 @@ def index(
     *,
     library: Where,
     model: Model = None,
+    keep_memory: Annotated[
+        bool, typer.Option("--keep-memory", help="Make a library that keeps each part's memory, for `btoks ask`.")
+    ] = False,
+    quantize: Annotated[
+        str | None, typer.Option(help="Keep codes in a new library instead of vectors, such as pca:0.5+float8.")
+    ] = None,
+    rescore: Rescore = None,
     prune: Annotated[bool, typer.Option("--prune", help="Forget files that are gone.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Prune even if a path or most of its files are gone.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on: follow what changes, until Ctrl-C.")] = False,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for another process that writes.")] = 60.0,
     device: Device = None,
     as_json: Json = False,
@@ -43,45 +56,79 @@ def index(
 
     Pictures, videos, PDFs, texts, HTML, zip and tar archives of these, and tables (.jsonl, .csv, .tsv, Parquet) with
     a column text, image or video. Hidden files are left out. Bad files are named on stderr and do not stop the run;
-    an interrupted run goes on where it stopped.
+    an interrupted run goes on where it stopped. With --watch what changes later is followed, deletions with the same
+    care as by --prune.
     """
     if force and not prune:
         raise BtoksError("--force", "it belongs to --prune", "add that, or leave it out")
     quiet(ctx)
-    opened = _opened(library, model, device)
-    with _progress() as progress:
-        report = opened.add(paths, prune=prune, force=force, progress=progress, wait=wait, waiting=_tell)
+    opened = _opened(library, model, device, keep_memory=keep_memory, quantize=quantize, rescore=rescore)
+    with _progress() as told:
+        report = opened.add(paths, prune=prune, force=force, progress=told, wait=wait, waiting=tell)
     for error in report.errors:
-        _tell(f"bad file {error}")
+        tell(f"bad file {error}")
+    _report(report, library, as_json=as_json)
+    if watch:
+        _watch(opened, paths, report, as_json=as_json)
+
+
+def _report(report: Report, library: Path, *, as_json: bool) -> None:
     if as_json:
         emit({**vars(report), "errors": [str(error) for error in report.errors], "library": str(library)})
-    else:
-        _tell(
-            f"{report.files} files: {report.unchanged} unchanged, {report.reused} known content, "
-            f"{report.embedded} parts embedded, {report.removed} removed, {len(report.errors)} bad; in {library}"
-        )
+        return
+    tell(
+        f"{report.files} files: {report.unchanged} unchanged, {report.reused} known content, "
+        f"{report.embedded} parts embedded, {report.removed} removed, {len(report.errors)} bad; in {library}"
+    )
+    if report.memory_bytes:
+        tell(f"memories of {report.memory_bytes // report.embedded:,} bytes a part kept")
 
 
-def _opened(folder: Path, model: str | None, device: str | None) -> Library:
+def _watch(library: Library, paths: list[str], first: Report, *, as_json: bool) -> None:
+    """Follow the paths; Ctrl-C is the way to end it, and no failure."""
+    from btoks.library.watching import Watch, watch
+
+    told = Watch(
+        lambda report: _report(report, library.path, as_json=as_json),
+        lambda error: tell(str(error)),
+        known={str(error) for error in first.errors},
+    )
+    tell("watching; Ctrl-C ends it")
+    try:
+        watch(library, paths, told)
+    except KeyboardInterrupt:
+        tell("stopped; what was done is saved")
+
+
+def _opened(
+    folder: Path,
+    model: str | None,
+    device: str | None,
+    *,
+    keep_memory: bool,
+    quantize: str | None,
+    rescore: str | None,
+) -> Library:
     from btoks.library import Library
 
     if not (folder / "library.json").is_file():
-        return Library.create(folder, model=model or MODEL, device=device)
+        options = {"quantize": quantize, "rescore": rescore}
+        return Library.create(folder, model=model or MODEL, device=device, keep_memory=keep_memory, **options)
+    if quantize is not None or rescore is not None:
+        raise BtoksError(str(folder), "it is there already", "change its codes with `btoks reindex`")
     opened = Library.open(folder, device=device)
     if model is not None and not opened.made_with(model):
         reason = f"it was made with {opened.stats()['model']}"
         raise BtoksError(str(folder), reason, "leave --model out, or index into another --library")
+    if keep_memory and not opened.keeps_memory:
+        raise BtoksError(str(folder), "it was made without memories", "leave --keep-memory out, or use a new --library")
     return opened
-
-
-def _tell(line: str) -> None:
-    typer.echo(line.encode("utf-8", "replace").decode(), err=True)
 
 
 @contextmanager
 def _progress() -> Iterator[Callable[[Report], Any]]:
-    """How far a run is: a live line on a terminal, a plain line now and then elsewhere."""
-    started = last = time.monotonic()
+    """How far a run is."""
+    started = time.monotonic()
 
     def line(report: Report) -> str:
         seconds = max(time.monotonic() - started, 1e-9)
@@ -90,16 +137,5 @@ def _progress() -> Iterator[Callable[[Report], Any]]:
         times = f"{rate:.1f} a second, {int(left) // 60}:{int(left) % 60:02d} left"
         return f"{report.done} of {report.total} files, {times}, {len(report.errors)} bad"
 
-    def plain(report: Report) -> None:
-        nonlocal last
-        if time.monotonic() - last >= _EVERY:
-            last = time.monotonic()
-            _tell(line(report))
-
-    if not sys.stderr.isatty():
-        yield plain
-        return
-    from rich.console import Console
-
-    with Console(stderr=True).status("looking for files") as status:
-        yield lambda report: status.update(line(report))
+    with progress("looking for files", line) as told:
+        yield told

@@ -10,7 +10,7 @@ import typer
 
 from btoks.cli.screen import Json, emit, table
 
-group = typer.Typer(help="Look after a library: stats, check, compact.", no_args_is_help=True)
+group = typer.Typer(help="Look after a library: stats, check, compact, export, history, restore.", no_args_is_help=True)
 
 
 def _default() -> Path:
@@ -62,6 +62,73 @@ def compact(*, library: Where, as_json: Json = False) -> None:
     before = opened.stats()["bytes"]
     opened.compact()
     _show({"bytes_before": before, "bytes": opened.stats()["bytes"]}, as_json=as_json)
+
+
+@group.command()
+def export(
+    target: Annotated[Path, typer.Argument(metavar="DIR|FILE", help="A folder, or a file .parquet or .jsonl.")],
+    *,
+    library: Where,
+    as_json: Json = False,
+) -> None:
+    """Write all items with their vectors for other programs. Example: btoks library export items.parquet"""
+    from btoks.library import Library
+
+    for path in Library.open(library).export(target):
+        if as_json:
+            emit({"path": str(path), "bytes": path.stat().st_size})
+        else:
+            typer.echo(str(path))
+
+
+@group.command()
+def history(*, library: Where, as_json: Json = False) -> None:
+    """Show what the library was after each write. Example: btoks library history
+
+    A version can be restored until a compaction, or the merging of small files an hour later, removes its data.
+    """
+    from btoks.library import Library
+
+    known = Library.open(library).history()
+    if as_json:
+        for each in known:
+            emit(each.json())
+        return
+    rows = [0, *(each.rows for each in known)]
+    files = [0, *(each.files for each in known)]
+    table(
+        ("version", "time", "what", "items", "files", "can be restored"),
+        (
+            (
+                each.version,
+                each.time,
+                each.did,
+                f"{each.rows:,} ({each.rows - rows[place]:+,})",
+                f"{each.files:,} ({each.files - files[place]:+,})",
+                _cell(each.restorable),
+            )
+            for place, each in enumerate(known)
+        ),
+    )
+
+
+@group.command()
+def restore(
+    version: Annotated[int, typer.Argument(metavar="VERSION", help="One that `btoks library history` shows.")],
+    *,
+    library: Where,
+    as_json: Json = False,
+) -> None:
+    """Make an earlier version current again. Example: btoks library restore 3
+
+    Items and files go back together; the next `btoks index` brings what has changed since on disk in again.
+    """
+    from btoks.library import Library
+
+    opened = Library.open(library)
+    opened.restore(version)
+    last = opened.history()[-1]
+    _show({"version": last.version, "what": last.did, "items": last.rows, "files": last.files}, as_json=as_json)
 
 
 def _show(facts: dict[str, Any], *, as_json: bool) -> None:

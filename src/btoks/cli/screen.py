@@ -78,6 +78,31 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
     Console(width=None if sys.stdout.isatty() else 400).print(shown)
 
 
+def tell(line: str) -> None:
+    """A line on stderr, whatever names it holds."""
+    typer.echo(line.encode("utf-8", "replace").decode(), err=True)
+
+
+@contextmanager
+def progress(before: str, line: Callable[[Any], str]) -> Iterator[Callable[[Any], None]]:
+    """How far a long run is, as `line` says it: a live line on a terminal, a plain line now and then elsewhere."""
+    if sys.stderr.isatty():
+        from rich.console import Console
+
+        with Console(stderr=True).status(before) as status:
+            yield lambda report: status.update(line(report))
+        return
+    last = time.monotonic()
+
+    def plain(report: Any) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _EVERY:
+            last = time.monotonic()
+            tell(line(report))
+
+    yield plain
+
+
 @contextmanager
 def counter(what: str) -> Iterator[Callable[[], None]]:
     """A running count on stderr, one more a call: a live line on a terminal, plain lines now and then elsewhere."""

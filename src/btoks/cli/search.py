@@ -88,21 +88,7 @@ def _query(text: str | None, image: str | None, video: str | None, page: str | N
 
 
 def _row(hit: Hit) -> tuple[str, str, str, str]:
-    from btoks.library.names import shown
+    from btoks.library.answering import place
 
-    place = shown(hit.path) if hit.path is not None else hit.id
-    if hit.page is not None:
-        place += f", page {hit.page}"
-    if hit.start is not None and hit.end is not None:
-        place += f", {_clock(hit.start)}–{_clock(hit.end)}"
     line = " ".join((hit.text or "").split())
-    return f"{hit.score:.2f}", hit.kind, place, line if len(line) <= _WIDTH else line[: _WIDTH - 1] + "…"
-
-
-def _clock(seconds: float) -> str:
-    """A time as players show it.
-
-    >>> _clock(75.2)
-    '1:15'
-    """
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+    return f"{hit.score:.2f}", hit.kind, place(hit), line if len(line) <= _WIDTH else line[: _WIDTH - 1] + "…"

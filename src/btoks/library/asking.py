@@ -17,19 +17,21 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sentence_transformers import SentenceTransformer
 
-One = str | Path | Source | Mapping[str, Any]
-Query = One | Sequence[tuple[One, float]]
 _AGAINST = 0.5
 """How much what the hits should not be like counts, against what they should be."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A query's vector, its words, and the kind of item it is itself if it is none of text."""
+    """A query's vector, its words, and the kind of item it is itself if it is none of text; itself a query as well."""
 
     vector_D: NDArray[np.float32]
     words: str = ""
     kind: str | None = None
+
+
+One = str | Path | Source | Mapping[str, Any] | Asked
+Query = One | Sequence[tuple[One, float]]
 
 
 class Asker:
@@ -53,6 +55,8 @@ class Asker:
         return Asked(vector_D, words, seen or (None if words else kind))
 
     def _vector(self, one: One) -> NDArray[np.float32]:
+        if isinstance(one, Asked):
+            return one.vector_D
         if isinstance(one, str) and not one.strip():
             raise BtoksError("query", "it is empty", "give at least a word")
         given = Source(one) if isinstance(one, Path) else one
@@ -66,17 +70,21 @@ class Asker:
 def _parts(query: Any) -> list[tuple[Any, float]]:
     if query is None:
         return []
-    if isinstance(query, str | Path | Source | Mapping):
+    if isinstance(query, str | Path | Source | Mapping | Asked):
         return [(query, 1.0)]
     return [each if isinstance(each, tuple) else (each, 1.0) for each in query]
 
 
 def _words(one: Any) -> str:
+    if isinstance(one, Asked):
+        return one.words
     return one if isinstance(one, str) else str(one.get("text") or "") if isinstance(one, Mapping) else ""
 
 
 def _kind(one: Any) -> str | None:
     """What kind of item a query is that is more than a text."""
+    if isinstance(one, Asked):
+        return one.kind
     if isinstance(one, Mapping):
         return next((key for key in ("image", "video") if one.get(key) is not None), None)
     if isinstance(one, str):

@@ -6,24 +6,28 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from btoks.library import store as stores
+from btoks.library import filters
 from btoks.library.records import Records
+from btoks.library.tables import connected
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from btoks.library.memories import Memories
+    from btoks.library.store import LanceStore
+
 _QUERIES, _K, _ALL = 64, 10, 1_000_000
 
 
-def check(folder: Path, store: stores.LanceStore, queries_QD: NDArray[np.float32] | None) -> dict[str, Any]:
+def check(folder: Path, store: LanceStore, queries_QD: NDArray[np.float32] | None) -> dict[str, Any]:
     """`missing`: contents of files without rows; `orphans`: rows without a file; `recall`: of the exact 10 nearest.
 
     Recall is measured with queries of text, which lie farther from pictures than pictures do, kind by kind, as a
     search goes; without a model with stored vectors.
     """
-    records = Records(stores.connected(folder)).all()
+    records = Records(connected(folder)).all()
     contents = {content for record in records.values() for content in record.contents}
     rows = [] if queries_QD is None else store.get("id IS NOT NULL", ["content", "origins"])
     there = {row["content"] for row in rows}
@@ -34,25 +38,39 @@ def check(folder: Path, store: stores.LanceStore, queries_QD: NDArray[np.float32
         "files": len(records),
         "missing": len(contents - there),
         "orphans": orphans,
-        "exact": store.count() < stores.EXACT_BELOW,
+        "exact": store.in_memory,
         "recall": _recall(store, list(kinds), _stored(store) if queries_QD is None else queries_QD),
     }
 
 
-def _stored(store: stores.LanceStore) -> NDArray[np.float32]:
+def stats(folder: Path, store: LanceStore, memories: Memories | None) -> dict[str, Any]:
+    """Files, those that are bad, rows by kind, memories, bytes."""
+    known = Records(connected(folder)).all()
+    bad = sum(record.error is not None for record in known.values())
+    kept = {} if memories is None else memories.stats()
+    return {"files": len(known), "bad_files": bad, **store.stats(), **kept}
+
+
+def _stored(store: LanceStore) -> NDArray[np.float32]:
     kinds = store.sample(_QUERIES).kinds.values()
     return np.concatenate([vectors_ND[:_QUERIES] for _, vectors_ND in kinds]) if kinds else np.empty((0, 1), np.float32)
 
 
-def _recall(store: stores.LanceStore, kinds: list[str], queries_QD: NDArray[np.float32]) -> float | None:
-    """The share of the exact nearest that a search finds; None for an empty library."""
-    if store.count() < stores.EXACT_BELOW:
+def _recall(store: LanceStore, kinds: list[str], queries_QD: NDArray[np.float32]) -> float | None:
+    """The share of the nearest by all that is stored that a search finds; None for an empty library."""
+    rescored = store.codec is not None and store.codec.fine is not None
+    if not kinds or (store.in_memory and not rescored):
         return 1.0 if kinds else None
+    finest = store.finest() if rescored else None
     found = wanted = 0
     for query_D in queries_QD[:_QUERIES]:
         searched = store.nearest(query_D, _K, None, kinds)
         for kind in kinds:
-            exact = {name for name, _ in store.probe(query_D, _K, stores.of_kind(None, kind), _ALL)}
+            if finest is not None:
+                nearest = finest.nearest(query_D, _K, kind)
+            else:
+                nearest = store.probe(query_D, _K, filters.of_kind(None, kind), _ALL)
+            exact = {name for name, _ in nearest}
             found += len(exact & {name for name, _ in searched[kind]})
             wanted += len(exact)
     return found / wanted if wanted else None

@@ -16,10 +16,11 @@ from btoks.library.rows import Place, folder_of, placed, places_of
 from btoks.library.walk import year_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from btoks.errors import BtoksError
     from btoks.library.disk import Syncer
+    from btoks.library.memories import Memories
     from btoks.library.records import Record, Records
     from btoks.library.schema import Row
     from btoks.library.store import LanceStore
@@ -36,6 +37,7 @@ class Job:
     entries: list[tuple[str, str]] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     errors: list[BtoksError] = field(default_factory=list)
+    memories: dict[str, bytes] = field(default_factory=dict)
     trouble: BtoksError | None = None
     """Why the file has to be read again by the next run."""
 
@@ -49,19 +51,28 @@ class Job:
 class Book:
     """All records, and the contents that have rows, as they were at the last commit."""
 
-    def __init__(self, store: LanceStore, records: Records, syncer: Syncer) -> None:
-        self._store, self._records, self._syncer = store, records, syncer
+    def __init__(self, store: LanceStore, records: Records, syncer: Syncer, memories: Memories | None = None) -> None:
+        self._store, self._records, self._syncer, self._memories = store, records, syncer, memories
         self._commits = 0
         self.known: dict[str, Record] = records.all()
         self.present = store.contents()
-        self._by_digest: dict[str, set[str]] = defaultdict(set)
-        for record in self.known.values():
-            self._by_digest[record.digest].add(record.path)
+        self._by_digest: dict[str, dict[str, None]] = defaultdict(dict)  # the good ones, in order
+        for path in sorted(self.known):
+            self._place(self.known[path])
 
-    def twins(self, record: Record) -> list[Record]:
+    @property
+    def remembers(self) -> bool:
+        """Whether the memories of new rows are kept."""
+        return self._memories is not None
+
+    def twins(self, record: Record) -> Iterator[Record]:
         """The known files with a file's content, all of it embedded, other than itself."""
-        same = (self.known[path] for path in sorted(self._by_digest[record.digest]) if path != record.path)
-        return [each for each in same if each.error is None and self.present.issuperset(each.contents)]
+        same = (self.known[path] for path in self._by_digest[record.digest] if path != record.path)
+        return (each for each in same if self.present.issuperset(each.contents))
+
+    def copies(self, record: Record) -> int:
+        """How many known files have a file's content, about."""
+        return len(self._by_digest[record.digest])
 
     def commit(self, jobs: Sequence[Job], gone: Sequence[Record] = ()) -> None:
         """Write files whole, and forget others."""
@@ -77,8 +88,9 @@ class Book:
                 kept[content].add(place)
         changed = [content for content in groups if kept[content] and kept[content] != places[content]]
         dead = [content for content in groups if not kept[content]]
+        self._remember(jobs)
         self._store.put([placed(row, kept[content]) for content in changed for row in groups[content]])
-        self._store.delete([row["id"] for content in dead for row in groups[content]])
+        self._forget([row["id"] for content in dead for row in groups[content]])
         self._records.put([job.record for job in jobs])
         self._records.delete([each.path for each in gone])
         self.present.update(changed)
@@ -89,11 +101,20 @@ class Book:
             self.tidy()
         self._syncer.now_and_then()
 
+    def _remember(self, jobs: Sequence[Job]) -> None:
+        if self._memories is not None:
+            self._memories.put({name: data for job in jobs for name, data in job.memories.items()})
+
+    def _forget(self, ids: list[str]) -> None:
+        self._store.delete(ids)
+        if self._memories is not None:
+            self._memories.delete(ids)
+
     def tidy(self) -> None:
-        """Merge the small files that many commits leave."""
-        for table in (self._store.table, self._records.table):
-            if table is not None:
-                upkeep.merge_small(table)
+        """Merge the small files that many commits leave; not those of memories, which are large and read one by one."""
+        self._store.tidy()
+        if self._records.table is not None:
+            upkeep.merge_small(self._records.table)
 
     def _touched(self, jobs: Sequence[Job], leaving: set[str]) -> dict[str, list[Row]]:
         """The rows, stored or new, of every content that the batch may change."""
@@ -124,10 +145,14 @@ class Book:
     def _note(self, jobs: Sequence[Job], gone: Sequence[Record]) -> None:
         for record in (*(job.record for job in jobs), *gone):
             if record.path in self.known:
-                self._by_digest[self.known.pop(record.path).digest].discard(record.path)
+                self._by_digest[self.known.pop(record.path).digest].pop(record.path, None)
         for job in jobs:
             self.known[job.record.path] = job.record
-            self._by_digest[job.record.digest].add(job.record.path)
+            self._place(job.record)
+
+    def _place(self, record: Record) -> None:
+        if record.error is None:
+            self._by_digest[record.digest][record.path] = None
 
 
 def _by_origin(places: set[Place]) -> dict[str, list[Place]]:

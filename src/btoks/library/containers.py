@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import importlib
 import json
 import re
 import tarfile
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from btoks.errors import BtoksError
+from btoks.library.columnar import is_arrow
+from btoks.library.columnar import rows as columnar_rows
 from btoks.library.names import shown
 from btoks.library.schema import RESERVED
 from btoks.media import Source
@@ -65,8 +66,8 @@ def entries(path: str, content: str) -> Iterator[Entry | BtoksError]:
         yield from _checked(path, _zip(path))
     elif head.startswith(_TAR_MAGIC) or head[257:262] == b"ustar":
         yield from _checked(path, _tar(path))
-    elif head.startswith(b"PAR1"):
-        yield from _table(path, "parquet")
+    elif head.startswith(b"PAR1") or is_arrow(path, head):
+        yield from _table(path, "columns")
     elif _names_a_column(path):
         yield from _table(path, _READERS[Path(path).suffix.lower()])
     else:
@@ -145,11 +146,8 @@ def _names_a_column(path: str) -> bool:
 
 
 def _rows(path: str, reader: str) -> Iterator[Any]:
-    if reader == "parquet":
-        parquet: Any = importlib.import_module("pyarrow.parquet")
-        with parquet.ParquetFile(path) as table:
-            for batch in table.iter_batches(256):
-                yield from batch.to_pylist()
+    if reader == "columns":
+        yield from columnar_rows(path)
         return
     with Path(path).open(encoding="utf-8-sig", newline="" if reader != "jsonl" else None) as lines:
         if reader == "jsonl":
@@ -205,6 +203,8 @@ def _medium(path: str, given: Any, place: Mapping[str, Any]) -> tuple[Source, st
         options["page"] = int(place["page"])
     if isinstance(given, dict) and isinstance(given.get("bytes"), bytes):  # how the `datasets` library writes media
         return Source(given["bytes"], **options), digest(given["bytes"])
+    if isinstance(given, dict) and given.get("path"):
+        given = given["path"]
     if isinstance(given, bytes):
         return Source(given, **options), digest(given)
     uri = str(given)

@@ -10,7 +10,7 @@ import fcntl
 import os
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from btoks.errors import BtoksError
@@ -19,39 +19,52 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-_LOCK = "lock"
+_LOCK, _INDEXING = "lock", "indexing"
 _SYNC_EVERY = 5.0
 _ASK_EVERY = 0.1
 
 
-@contextmanager
-def writing(folder: Path, *, wait: float, waiting: Callable[[str], Any] | None = None) -> Iterator[None]:
+class BusyError(BtoksError):
+    """Another process holds the lock."""
+
+
+def writing(folder: Path, *, wait: float, waiting: Callable[[str], Any] | None = None) -> AbstractContextManager[None]:
     """Hold the library's lock; the system lets go of it when its holder ends, however it ends.
 
     `waiting` is told once, in a line, if another writer has it.
     """
+    return _holding(folder, _LOCK, "another process writes to it", wait, waiting)
+
+
+def indexing(folder: Path, *, wait: float) -> AbstractContextManager[None]:
+    """Hold the lock under which the index of the vectors is built, and files are merged."""
+    return _holding(folder, _INDEXING, "its index is being built", wait, None)
+
+
+@contextmanager
+def _holding(folder: Path, name: str, reason: str, wait: float, waiting: Callable[[str], Any] | None) -> Iterator[None]:
     try:
-        descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        reason = f"it cannot be written ({error.strerror})"
-        raise BtoksError(str(folder), reason, "open it to search only, or mend its permissions") from error
+        refused = f"it cannot be written ({error.strerror})"
+        raise BtoksError(str(folder), refused, "open it to search only, or mend its permissions") from error
     try:
-        _locked(descriptor, folder, wait, waiting)
+        _locked(descriptor, folder, reason, wait, waiting)
         yield
     finally:
         os.close(descriptor)
 
 
-def _locked(descriptor: int, folder: Path, wait: float, waiting: Callable[[str], Any] | None) -> None:
+def _locked(descriptor: int, folder: Path, reason: str, wait: float, waiting: Callable[[str], Any] | None) -> None:
     deadline, told = time.monotonic() + wait, False
     while True:
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         if time.monotonic() >= deadline:
-            raise BtoksError(str(folder), "another process writes to it", "try again when that one is done")
+            raise BusyError(str(folder), reason, "try again when that one is done")
         if waiting is not None and not told:
-            waiting(f"{folder}: another process writes to it; waiting up to {wait:.0f} s")
+            waiting(f"{folder}: {reason}; waiting up to {wait:.0f} s")
             told = True
         time.sleep(_ASK_EVERY)
 
@@ -63,6 +76,20 @@ def replace_file(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+    part.replace(path)
+    _sync(path.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, so that they are still there after a power loss."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in missing:
+        _sync(each.parent)
+
+
+def swap_file(part: Path, path: Path) -> None:
+    """Put a file that is synced already in the place of another, in one step that a power loss does not undo."""
     part.replace(path)
     _sync(path.parent)
 

@@ -31,6 +31,11 @@ def both(one: str | None, other: str | None) -> str | None:
     return f"({one}) AND ({other})" if one and other else one or other
 
 
+def of_kind(where: str | None, kind: str | None) -> str | None:
+    """The condition that a row is of a kind, too."""
+    return where if kind is None else both(where, f"kind = {quoted(kind)}")
+
+
 def prepared(where: str | None) -> str | None:
     """The condition as the store takes it: `folder like 'trips/%'` also means the folder `trips` itself.
 

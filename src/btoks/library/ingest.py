@@ -14,14 +14,20 @@ from typing import TYPE_CHECKING, Any
 from btoks.errors import BtoksError
 from btoks.library.commit import Book, Job
 from btoks.library.containers import file_digest
+from btoks.library.hub import located
 from btoks.library.names import from_text, shown, to_text
 from btoks.library.reading import Reader, unread
-from btoks.library.records import Record
-from btoks.library.rows import exists
+from btoks.library.records import Record, Records
+from btoks.library.rows import exists, types_of
+from btoks.library.settings import refuse_other_parts
+from btoks.library.tables import connected
 from btoks.library.walk import Found, Walk, absolute, inside, unreadable, walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from btoks.library.disk import Syncer
+    from btoks.library.view import View
 
 _PIECE, _BATCH, _EVERY = 512, 256, 5.0
 _ELSEWHERE = "its content could not be read where it was found first"
@@ -32,7 +38,7 @@ class Report:
     """What became of the files of a run, and what is wrong with the bad ones.
 
     Of `files`, `unchanged` cost a look; `total` were read and `done` of them are finished, `reused` without embedding
-    anything; `embedded` counts parts, `removed` files.
+    anything; `embedded` counts parts, `removed` files, `memory_bytes` what the memories of the parts take.
     """
 
     files: int = 0
@@ -42,7 +48,43 @@ class Report:
     reused: int = 0
     embedded: int = 0
     removed: int = 0
+    memory_bytes: int = 0
     errors: list[BtoksError] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run was told to do."""
+
+    paths: list[str]
+    prune: bool = False
+    force: bool = False
+
+
+def update(library: View, syncer: Syncer, run: Run, progress: Callable[[Report], Any] | None = None) -> Report:
+    """Bring a library up to date with some paths; its model is loaded if there is something for it."""
+    refuse_other_parts(library.folder, library.noted)
+    book = Book(library.store, Records(connected(library.folder)), syncer, library.memories)
+    types = types_of(library.store.types())
+    with Reader(book, lambda: library.asker().model, types) as reader:
+        report = Ingest(book, reader, progress).run(run.paths, prune=run.prune, force=run.force)
+    book.tidy()
+    return report
+
+
+@dataclass
+class _Copies:
+    """Files with known content that are to be written together, with those they took the place of."""
+
+    jobs: list[Job] = field(default_factory=list)
+    gone: dict[str, Record] = field(default_factory=dict)
+    largest: int = _PIECE
+
+    def take(self, job: Job, gone: Sequence[Record], copies: int) -> None:
+        """One more file, of whose content there are so many copies."""
+        self.jobs.append(job)
+        self.gone.update({each.path: each for each in gone})
+        self.largest = max(self.largest, copies)
 
 
 class Ingest:
@@ -52,10 +94,11 @@ class Ingest:
         self._book, self._reader = book, reader
         self._progress = progress or (lambda _: None)
         self.report = Report()
+        self._many, self._looked_for = _Copies(), set[str]()
 
     def run(self, paths: Sequence[str], *, prune: bool, force: bool) -> Report:
         """Bring the library up to date with some paths."""
-        roots = sorted({absolute(path) for path in paths})
+        roots = sorted({absolute(place) for path in paths for place in located(path)})
         missing = [root for root in roots if prune and not os.path.exists(root)]  # noqa: PTH110
         if missing and not force:
             raise BtoksError(shown(missing[0]), "it is missing", "mount it, or remove what it held with --force")
@@ -63,8 +106,11 @@ class Ingest:
         seen = walk([root for root in roots if root not in missing])
         changed = self._changed(seen)
         self.report.total = len(changed)
-        for start in range(0, len(changed), _PIECE):
-            self._piece(changed[start : start + _PIECE])
+        try:
+            for start in range(0, len(changed), _PIECE):
+                self._piece(changed[start : start + _PIECE])
+        finally:
+            self._place_many()
         if prune:
             self._prune(before, seen, force=force)
         return self.report
@@ -84,19 +130,20 @@ class Ingest:
 
     def _piece(self, changed: list[Found]) -> None:
         """Hash some files; write the known contents at their new places, then embed the new contents."""
-        known, fresh, copies, gone = list[Job](), dict[str, Job](), list[Job](), dict[str, Record]()
+        known, fresh, copies = _Copies(), dict[str, Job](), list[Job]()
         for job in self._hashed(changed):
-            twins = self._book.twins(job.record)
-            if twins:
-                self._follow(job, twins[0])
-                known.append(job)
-                gone.update({each.path: each for each in twins if not exists(each.path)})
+            twin = next(self._book.twins(job.record), None)
+            if twin is not None:
+                self._follow(job, twin)
+                many = self._book.copies(job.record)
+                (self._many if many > _PIECE else known).take(job, self._moved(job), many)
             elif job.record.digest in fresh:
                 copies.append(job)
             else:
                 fresh[job.record.digest] = job
-        self._book.commit(known, list(gone.values()))
-        self._finished(known, reused=True)
+        self._placed(known)
+        if len(self._many.jobs) >= self._many.largest:
+            self._place_many()
         self._written(self._reader.embedded(list(fresh.values())))
         for job in copies:
             first = fresh[job.record.digest].record
@@ -107,6 +154,32 @@ class Ingest:
         followers = [job for job in copies if job.twin is not None]
         self._book.commit(followers)
         self._finished(followers, reused=True)
+
+    def _moved(self, job: Job) -> list[Record]:
+        """The copies of a file's content that are gone; looked for once in a run."""
+        if job.record.digest in self._looked_for:
+            return []
+        self._looked_for.add(job.record.digest)
+        return [each for each in self._book.twins(job.record) if not exists(each.path)]
+
+    def _placed(self, known: _Copies) -> None:
+        self._book.commit(known.jobs, list(known.gone.values()))
+        self._finished(known.jobs, reused=True)
+
+    def _place_many(self) -> None:
+        """Write the copies of contents that have many: each time as many again, since all places are one row."""
+        waiting, self._many = self._many, _Copies()
+        kept = []
+        for job in waiting.jobs:
+            if job.twin is None or self._book.known.get(job.twin.path) is not job.twin:  # it has changed since
+                twin = next(self._book.twins(job.record), None)
+                if twin is None:
+                    self._unfinished(unread(job, _ELSEWHERE))
+                    continue
+                self._follow(job, twin)
+            kept.append(job)
+        if kept:
+            self._placed(_Copies(kept, waiting.gone))
 
     def _hashed(self, changed: list[Found]) -> Iterator[Job]:
         for found in changed:
@@ -134,7 +207,7 @@ class Ingest:
         last = time.monotonic()
         try:
             for job in jobs:
-                if self._settled(job):
+                if self._settled(job, {row["content"] for each in batch for row in each.rows}):
                     batch.append(job)
                 if sum(len(each.rows) for each in batch) >= _BATCH or time.monotonic() - last >= _EVERY:
                     done, batch, last = batch, [], time.monotonic()
@@ -145,12 +218,16 @@ class Ingest:
     def _commit(self, jobs: list[Job]) -> None:
         self._book.commit(jobs)
         self.report.embedded += sum(len(job.rows) for job in jobs)
+        self.report.memory_bytes += sum(len(data) for job in jobs for data in job.memories.values())
         self._finished(jobs, reused=False)
 
-    def _settled(self, job: Job) -> bool:
-        """Whether a file may be noted: one that could not be read to its end is left for the next run."""
+    def _settled(self, job: Job, waiting: set[str]) -> bool:
+        """Whether a file may be noted: one that could not be read to its end is left for the next run.
+
+        `waiting` are contents whose rows are written with it.
+        """
         contents = list(dict.fromkeys(content for content, _ in job.entries))
-        fresh = {row["content"] for row in job.rows}
+        fresh = waiting.union(row["content"] for row in job.rows)
         there = [content for content in contents if content in fresh or content in self._book.present]
         # A content claimed by another file that failed is nowhere, unless this file says itself what is wrong with it.
         if job.trouble is None and not job.errors and len(there) < len(contents):
@@ -185,11 +262,23 @@ class Ingest:
             if 2 * len(lost) > count and not force:
                 reason = f"{len(lost)} of its {count} files are gone"
                 raise BtoksError(shown(root), reason, "mount what is missing, or remove them with --force")
-            for start in range(0, len(lost), _PIECE):
-                self._book.commit([], lost[start : start + _PIECE])
-                self.report.removed += len(lost[start : start + _PIECE])
+            for piece in _pieces(lost):
+                self._book.commit([], piece)
+                self.report.removed += len(piece)
 
     def _hidden(self, record: Record, seen: Walk) -> bool:
         """Whether a file that was not found may still be there."""
         path = from_text(record.path)
         return exists(record.path) or any(inside(path, folder) for folder in seen.unread)
+
+
+def _pieces(records: list[Record]) -> Iterator[list[Record]]:
+    """Files in pieces that part no copies, since all places of a content are one row."""
+    piece: list[Record] = []
+    for record in sorted(records, key=lambda each: (each.digest, each.path)):
+        if len(piece) >= _PIECE and record.digest != piece[-1].digest:
+            yield piece
+            piece = []
+        piece.append(record)
+    if piece:
+        yield piece

@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from btoks.errors import BtoksError
-from btoks.library import calibration, filters, ranking, settings, store, upkeep
-from btoks.library.disk import Syncer, writing
+from btoks.library import history, quantized, searching, settings, upkeep
+from btoks.library import reindex as reindexing
+from btoks.library.disk import Syncer, indexing
+from btoks.library.memories import require
 from btoks.library.rows import types_of
-from btoks.library.vectors import rows_of, unit
+from btoks.library.turn import turn
+from btoks.library.vectors import rows_of
+from btoks.library.view import View, Views
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from numpy.typing import ArrayLike
     from sentence_transformers import SentenceTransformer
 
-    from btoks.library.asking import Asked, Asker, Query
+    from btoks.library.answering import Answer
+    from btoks.library.asking import Query
+    from btoks.library.history import Version
     from btoks.library.ingest import Report
     from btoks.library.ranking import Hit
+    from btoks.library.store import LanceStore
 
 _WAIT = 60.0
 
@@ -39,37 +43,81 @@ class Library:
     """
 
     def __init__(self, folder: Path, noted: settings.Settings, *, device: str | None = None) -> None:
-        self.path = folder
-        self._noted, self._device = noted, device
-        self._store = store.LanceStore(folder)
+        self.path, self._device = folder, device
+        self._views = Views(folder, noted, device)
         self._syncer = Syncer(folder)
-        self._asker: Asker | None = None
-        self._measured: dict[str | None, tuple[int, dict[str, calibration.Level]]] = {}
-        self._turn = threading.Lock()
+
+    @property
+    def view(self) -> View:
+        """What the library is now: settings, rows and model that belong together, for readers that hold on to them."""
+        return self._views.now
+
+    @property
+    def _now(self) -> View:
+        return self._views.now
+
+    @property
+    def _store(self) -> LanceStore:
+        return self._now.store
 
     @classmethod
-    def create(cls, path: str | Path, *, model: str | Path | None = "btoks-mini", device: str | None = None) -> Library:
-        """Make a library in a new or empty folder; `model=None` is for vectors that are brought along."""
+    def create(
+        cls,
+        path: str | Path,
+        *,
+        model: str | Path | None = "btoks-mini",
+        device: str | None = None,
+        quantize: Any = None,
+        rescore: Any = None,
+        keep_memory: bool = False,
+    ) -> Library:
+        """Make a library in a new or empty folder; `model=None` is for vectors that are brought along.
+
+        With `quantize`, such as "pca:0.5+float8", codes take the place of the vectors: fitted on the first 20,000 of
+        them when a run ends with at least four a dimension, or by `reindex`; "ivf_rq" and "ivf_sq" compress the index
+        alone. `rescore` keeps a finer copy as well, by which the best are ranked.
+        With `keep_memory` every item's bottleneck memory is kept, for `ask(..., from_memory=True)`.
+        """
         folder = Path(path)
         opened = None
         if model is not None:
             from btoks.folder import load
 
             opened = load(model, device=device)
-            model = _name(model)
-        library = cls(folder, settings.create(folder, model, opened), device=device)
+            model = settings.name_of(model)
+            if keep_memory:
+                require(opened)
+        width = None if opened is None else opened.get_embedding_dimension()
+        options = quantized.checked(quantize, rescore, width)
+        noted = settings.create(folder, model, opened, keep_memory=keep_memory, **options)
+        library = cls(folder, noted, device=device)
         if opened is not None:
-            library._asker = _asker(opened)
+            library._now.take(opened)
         return library
 
     @classmethod
-    def open(cls, path: str | Path, *, device: str | None = None) -> Library:
-        """Open a library; its model is loaded when a query or a new file first needs it."""
-        return cls(Path(path), settings.read(Path(path)), device=device)
+    def open(cls, path: str | Path, *, device: str | None = None, model: SentenceTransformer | None = None) -> Library:
+        """Open a library; its model, unless given, is loaded when a query or a new file first needs it."""
+        library = cls(Path(path), settings.read(Path(path)), device=device)
+        if model is not None:
+            settings.verify(library.path, library._now.noted, model)
+            library._now.take(model)
+        return library
+
+    @property
+    def model(self) -> SentenceTransformer:
+        """The model that embeds queries and files, loaded if it is not yet."""
+        self._needs_model("search_vector")
+        return self._now.asker().model
+
+    @property
+    def keeps_memory(self) -> bool:
+        """Whether every item's bottleneck memory is kept."""
+        return self._now.noted.keep_memory
 
     def made_with(self, model: str | Path) -> bool:
         """Whether the library's model has this name or folder."""
-        return self._noted.model == _name(model)
+        return self._now.noted.model == settings.name_of(model)
 
     def add(
         self,
@@ -86,22 +134,13 @@ class Library:
         With `prune`, files that are gone from the paths are forgotten; that is refused, without `force`, where a path
         is missing or more than half of its files are gone. Bad files are in the report's `errors`.
         """
-        from btoks.library.commit import Book
-        from btoks.library.ingest import Ingest
-        from btoks.library.reading import Reader
-        from btoks.library.records import Records
+        from btoks.library import ingest
 
         self._needs_model("add_vectors")
         given = [paths] if isinstance(paths, str | Path) else list(paths)
-        with self._writing(wait, waiting):
-            settings.refuse_other_parts(self.path, self._noted)
-            book = Book(self._store, Records(store.connected(self.path)), self._syncer)
-            types = types_of(self._store.types())
-            with Reader(book, lambda: self._model().model, types) as reader:
-                run = Ingest(book, reader, progress)
-                report = run.run([os.fspath(path) for path in given], prune=prune, force=force)
-            book.tidy()
-            return report
+        run = ingest.Run([os.fspath(path) for path in given], prune=prune, force=force)
+        with self._writing("add", wait, waiting):
+            return ingest.update(self._now, self._syncer, run, progress)
 
     def add_vectors(
         self,
@@ -116,9 +155,9 @@ class Library:
         Only for a library without a model; the first vectors set the dimension. All are stored with length one.
         Metadata is columns of a hit (`kind`, `path`, `text`, `year`, …) and others, which filters can name.
         """
-        if self._noted.model is not None:
-            raise BtoksError(str(self.path), f"its vectors are those of {self._noted.model}", "use add")
-        with self._writing(wait):
+        if self._now.noted.model is not None:
+            raise BtoksError(str(self.path), f"its vectors are those of {self._now.noted.model}", "use add")
+        with self._writing("add vectors", wait):
             types = types_of(self._store.types())
             rows = rows_of(ids, vectors_ND, metadata, self._store.dim, types)
             self._store.put(rows)
@@ -126,8 +165,12 @@ class Library:
 
     def remove(self, ids: Iterable[str], *, wait: float = _WAIT) -> int:
         """Forget items by their ids, and tell how many there were; the files stay as they are."""
-        with self._writing(wait):
-            return self._store.delete(list(dict.fromkeys(ids)))
+        with self._writing("remove", wait):
+            names = list(dict.fromkeys(ids))
+            removed = self._store.delete(names)
+            if self._now.memories is not None:
+                self._now.memories.delete(names)
+            return removed
 
     def search(
         self,
@@ -148,137 +191,105 @@ class Library:
         all. `hybrid` adds what full text finds, whatever its score, and ranks by both.
         """
         self._needs_model("search_vector")
-        _positive(k)
-        where, liked = filters.prepared(where), [like] if isinstance(like, str) else list(like or ())
-        asked = self._ask(query, liked, without)
-        least = calibration.DEFAULT if min_score is None else min_score
-        levels = self._levels(asked.kind)
-        if hybrid and not asked.words:
-            raise BtoksError("hybrid search", "the query has no text", "add one, or leave hybrid out")
-
-        def nearest(reach: int) -> ranking.Ranking:
-            found = ranking.calibrated(self._store, asked.vector_D, reach, where, levels)
-            return [each for each in found if each[1] >= least]
-
-        def with_text(reach: int) -> ranking.Ranking:
-            deep = ranking.depth(reach)
-            near = [name for name, _ in nearest(deep)]
-            return ranking.fused(near, self._store.find(asked.words, deep, where))[:reach]
-
-        excluded = frozenset(row["content"] for row in self._store.by("id", liked, ["content"]))
-        ask, by_file = (with_text if hybrid else nearest), _grouped(group)
-        return ranking.hits(self._store, ask, k, group=by_file, without=excluded, words=asked.words)
+        options: dict[str, Any] = {"hybrid": hybrid, "group": group, "like": like, "without": without}
+        return self._views.steady(
+            lambda now: searching.search(now.store, now.asker, now.levels, query, k, where, min_score, **options)
+        )
 
     def search_vector(self, vector_D: ArrayLike, k: int = 10, where: str | None = None) -> list[Hit]:
         """The k items nearest to a vector, whose score is (1 + cosine) / 2."""
-        _positive(k)
-        query_D = unit(np.asarray(vector_D, np.float32)[None], ["the query"], self._store.dim)[0]
-        condition = filters.prepared(where)
+        return self._views.steady(lambda now: searching.search_vector(now.store, vector_D, k, where))
 
-        def nearest(reach: int) -> ranking.Ranking:
-            found = self._store.search(query_D, reach, condition)
-            return [(name, min(max((1 + cosine) / 2, 0.0), 1.0)) for name, cosine in found]
+    def ask(
+        self,
+        question: str,
+        k: int = 3,
+        from_memory: bool = False,
+        *,
+        where: str | None = None,
+        min_score: float | None = None,
+        hybrid: bool = False,
+        model: SentenceTransformer | str | Path | None = None,
+        max_new_tokens: int = 128,
+    ) -> Answer:
+        """Answer a question from the k best hits, and name them: from their originals, or from their memories alone.
 
-        return ranking.hits(self._store, nearest, k)
+        `model` is another generative one to answer with; memories are read by the library's own.
+        """
+        from btoks.library.answering import answer
+
+        self._needs_model("search_vector")
+        options: dict[str, Any] = {"where": where, "min_score": min_score, "hybrid": hybrid}
+        options["max_new_tokens"] = max_new_tokens
+        return self._views.steady(lambda now: answer(now, question, k, from_memory, model, **options))
+
+    def reindex(
+        self,
+        *,
+        model: str | Path | None = None,
+        quantize: Any = None,
+        rescore: Any = None,
+        progress: Callable[[reindexing.Report], Any] | None = None,
+        wait: float = _WAIT,
+        waiting: Callable[[str], Any] | None = None,
+    ) -> reindexing.Report:
+        """Embed everything by another model, or keep other codes (none: `quantize="float32"`), while searches go on.
+
+        Built beside what is there and put in its place in one step: a killed run leaves the library as it was, and
+        the next one goes on. Without `model` nothing is embedded where there are float vectors.
+        """
+        with self._writing("reindex", wait, waiting):
+            want, opened = reindexing.wanted(self._now, model, quantize, rescore)
+            report = reindexing.run(self._now, want, opened, self._syncer, progress or (lambda _: None))
+            if opened is not None:
+                self._now.take(opened)
+            return report
 
     def thumbnail(self, item: str) -> bytes | None:
         """A small JPEG of an item, by its id; None for a text, and for what is not there."""
-        found = self._store.by("id", [item], ["thumbnail"])
+        found = self._views.steady(lambda now: now.store.by("id", [item], ["thumbnail"]))
         return found[0]["thumbnail"] if found else None
 
     def stats(self) -> dict[str, Any]:
         """What the library holds, and what it takes."""
-        from btoks.library.records import Records
+        from btoks.library.checking import stats
 
-        known = Records(store.connected(self.path)).all()
-        return {
-            "path": str(self.path),
-            "model": self._noted.model,
-            "files": len(known),
-            "bad_files": sum(record.error is not None for record in known.values()),
-            **self._store.stats(),
-        }
+        now = self._now
+        return {"path": str(self.path), "model": now.noted.model, **stats(self.path, now.store, now.memories)}
 
     def check(self) -> dict[str, Any]:
         """Whether rows and files agree, and how many of the exact 10 nearest a search finds (recall)."""
         from btoks.library.checking import check
 
-        return check(self.path, self._store, None if self._noted.model is None else settings.queries(self.path))
+        now = self._now
+        return check(self.path, now.store, None if now.noted.model is None else settings.queries(self.path, now.noted))
 
     def compact(self, *, wait: float = _WAIT) -> None:
         """Merge small files and remove from disk what is no longer needed: deleted items, old states, killed writes."""
-        from btoks.library.records import Records
+        with self._writing("compact", wait), indexing(self.path, wait=wait):
+            reindexing.abandon(self._now)
+            upkeep.compact(self._now)
 
-        with self._writing(wait):
-            for table in (self._store.table, Records(store.connected(self.path)).table):
-                if table is not None:
-                    upkeep.merge(table)
-            upkeep.remove_parts(self.path)
+    def export(self, target: str | Path) -> list[Path]:
+        """Write all items to a file ending in .parquet, with their vectors, or .jsonl, or both into a folder."""
+        from btoks.library.exporting import export
 
-    @contextmanager
-    def _writing(self, wait: float, waiting: Callable[[str], Any] | None = None) -> Iterator[None]:
-        """Hold the lock; in the end, however it comes, what was written is put in order and synced."""
-        with writing(self.path, wait=wait, waiting=waiting):
-            try:
-                yield
-                if self._store.table is not None:
-                    upkeep.tidy(self._store.table, store.EXACT_BELOW)
-            except (RuntimeError, OSError) as error:
-                raise upkeep.explained(error, self.path) from error
-            finally:
-                self._syncer.sync()
+        return self._views.steady(lambda now: export(now.store, target))
+
+    def history(self) -> list[Version]:
+        """What the library was after each write, and which of these versions can be restored."""
+        return history.versions(self._now)
+
+    def restore(self, version: int, *, wait: float = _WAIT) -> None:
+        """Make a version of the history current again, items and files alike; it is kept as a new version."""
+        with self._writing(f"restore {version}", wait), indexing(self.path, wait=wait):
+            history.restore(self._now, version)
+
+    def _writing(
+        self, did: str, wait: float, waiting: Callable[[str], Any] | None = None
+    ) -> AbstractContextManager[None]:
+        return turn(self._views, self._syncer, did, wait, waiting)
 
     def _needs_model(self, instead: str) -> None:
-        if self._noted.model is None:
+        if self._now.noted.model is None:
             raise BtoksError(str(self.path), "it has no model", f"use {instead}")
-
-    def _model(self) -> Asker:
-        with self._turn:
-            if self._asker is None:
-                from btoks.folder import load
-
-                opened: SentenceTransformer = load(str(self._noted.model), device=self._device)
-                settings.verify(self.path, self._noted, opened)
-                self._asker = _asker(opened)
-            return self._asker
-
-    def _ask(self, query: Query | None, liked: list[str], without: Any) -> Asked:
-        rows = self._store.by("id", liked, ["id", "kind", "vector"])
-        missing = sorted(set(liked) - {row["id"] for row in rows})
-        if missing:
-            raise BtoksError(f"item {missing[0]!r}", "the library has none of this id", "take the id of a hit")
-        vectors = [np.asarray(row["vector"], np.float32) for row in rows]
-        return self._model().ask(query, vectors, rows[0]["kind"] if rows else None, without)
-
-    def _levels(self, kind: str | None) -> dict[str, calibration.Level]:
-        """What unrelated queries of this kind reach; measured anew when the library has changed."""
-        version = self._store.version
-        with self._turn:
-            if self._measured.get(kind, (None, {}))[0] != version:
-                sample, totals = self._store.sample(calibration.SAMPLE), self._store.kinds()
-                levels = None if kind is None else calibration.of_items(kind, sample, totals)
-                levels = levels or calibration.of_queries(settings.queries(self.path), sample, totals)
-                self._measured[kind] = version, levels
-            return self._measured[kind][1]
-
-
-def _name(model: str | Path) -> str:
-    """A model as a library notes it: a folder from the root, a hub id as it is."""
-    return os.path.abspath(model) if Path(model).exists() else str(model)  # noqa: PTH100
-
-
-def _asker(model: SentenceTransformer) -> Asker:
-    from btoks.library.asking import Asker
-
-    return Asker(model)
-
-
-def _positive(k: int) -> None:
-    if k < 1:
-        raise BtoksError(f"k={k}", "it asks for nothing", "pass at least 1")
-
-
-def _grouped(group: str | None) -> bool:
-    if group not in (None, "file"):
-        raise BtoksError(f"group={group!r}", "there is no such group", "pass 'file' or None")
-    return group == "file"

@@ -13,6 +13,7 @@ import numpy as np
 
 from btoks.errors import BtoksError
 from btoks.library.containers import Entry, entries
+from btoks.library.memories import to_bytes
 from btoks.library.names import from_text, shown, to_text
 from btoks.library.parts import Cutter, Part, of_text
 from btoks.library.rows import conform, row_of
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from sentence_transformers import SentenceTransformer
 
+    from btoks.encode import Encoded
     from btoks.library.commit import Book, Job
     from btoks.library.schema import Row
 
@@ -62,21 +64,26 @@ class Reader:
         if first is not None:
             from btoks.encode import encode_stream
 
-            stream = encode_stream(self._model(), chain([first], given), task="document", on_error="skip")
+            options: dict[str, Any] = {"task": "document", "on_error": "skip", "memories": self._book.remembers}
+            stream = encode_stream(self._model(), chain([first], given), **options)
             with closing(stream):  # type: ignore[type-var]
                 for out in stream:
                     while waiting[0][1] is None:
                         yield waiting.popleft()[0]
                     job, row = waiting.popleft()
-                    self._take(job, row or {}, out.embedding, out.error)
+                    self._take(job, row or {}, out)
         yield from (job for job, _ in waiting)
 
-    def _take(self, job: Job, row: Row, vector_D: Any, error: BtoksError | None) -> None:
-        if vector_D is not None and np.isfinite(vector_D).all() and vector_D.any():
-            job.rows.append({**row, "vector": vector_D})
+    def _take(self, job: Job, row: Row, out: Encoded) -> None:
+        if out.embedding is not None and np.isfinite(out.embedding).all() and out.embedding.any():
+            job.rows.append({**row, "vector": out.embedding})
+            if out.memory is not None:
+                job.memories[row["id"]] = to_bytes(out.memory)
             return
         where = shown(job.record.path) + row["id"][len(row["content"]) :]
-        reason, way_out = (error.reason, error.way_out) if error else ("its embedding is not finite", "skip it")
+        reason, way_out = (
+            (out.error.reason, out.error.way_out) if out.error else ("its embedding is not finite", "skip it")
+        )
         job.errors.append(BtoksError(where, reason, way_out))
 
     def _rows(self, job: Job) -> Iterator[tuple[Row, Any]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from btoks.errors import BtoksError
 from btoks.library import filters
 from btoks.library.schema import pa
-from btoks.library.store import upsert
+from btoks.library.tables import upsert
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -36,7 +36,7 @@ class Scan:
         found: list[tuple[str, float]] = []
         for name, (ids, vectors_ND) in self.kinds.items():
             if kind is None or name == kind:
-                found += _best(ids, vectors_ND @ vector_D, k, among)
+                found += best(ids, vectors_ND @ vector_D, k, among)
         return sorted(found, key=lambda each: (-each[1], each[0]))[:k]
 
 
@@ -50,7 +50,8 @@ def _arrays(table: Any) -> tuple[Any, Vectors]:
     return ids.chunk(0) if isinstance(ids, pa.ChunkedArray) else ids, flat.reshape(-1, width)
 
 
-def _best(ids: Any, scores_N: Vectors, k: int, among: Any) -> list[tuple[str, float]]:
+def best(ids: Any, scores_N: Vectors, k: int, among: Any = None) -> list[tuple[str, float]]:
+    """The k best of some scores as (id, score), by score, then id; among some ids only."""
     places_N = np.arange(len(scores_N))
     if among is not None:
         places_N = np.flatnonzero(pa.compute.is_in(ids, value_set=among).to_numpy(zero_copy_only=False))

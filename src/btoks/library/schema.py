@@ -31,7 +31,9 @@ COLUMNS = {
 }
 METADATA = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
 """The types that metadata can have."""
-RESERVED = (*COLUMNS, "vector", "score")
+VECTORS = ("vector", "codes", "fine")
+"""The columns that hold vectors, or what is kept in their place."""
+RESERVED = (*COLUMNS, *VECTORS, "score")
 """Names that no metadata can have."""
 
 

@@ -1,10 +1,14 @@
-"""What a library is made with, in `library.json`: its model, the prompts, how files are cut."""
+"""What a library is made with, in `library.json`: its model, the prompts, how files are cut, where its rows are.
+
+Whoever replaces this file puts another table in the place of the one before, in one step.
+"""
 
 from __future__ import annotations
 
 import io
 import json
-from dataclasses import asdict, dataclass, field
+import os
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +16,7 @@ import numpy as np
 
 from btoks.errors import BtoksError
 from btoks.library.calibration import PHRASES
-from btoks.library.disk import replace_file
+from btoks.library.disk import make_folder, replace_file
 from btoks.library.parts import SETTINGS
 from btoks.library.walk import MARK
 
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sentence_transformers import SentenceTransformer
 
+TABLE, GONE = "items", (0, 0)
 _FORMAT, _QUERIES, _SAME = 1, "queries.npy", 0.99
 
 
@@ -31,49 +36,93 @@ class Settings:
     dim: int | None = None
     prompts: dict[str, str] = field(default_factory=dict)
     parts: dict[str, float] = field(default_factory=lambda: dict(SETTINGS))
+    keep_memory: bool = False
     format: int = _FORMAT
+    quantize: Any = None
+    """How vectors are to be compressed: a spec, None for float32."""
+    rescore: Any = None
+    table: str = TABLE
+    queries: str = _QUERIES
+    memories: str = TABLE
+    """The table for whose rows the memories were made; one that only holds other codes has the same."""
+    codebooks: str | None = None
+    """The file of the fitted methods; without one the vectors are still float32."""
 
 
-def create(folder: Path, name: str | None, model: SentenceTransformer | None) -> Settings:
+def create(
+    folder: Path,
+    name: str | None,
+    model: SentenceTransformer | None,
+    *,
+    keep_memory: bool = False,
+    quantize: Any = None,
+    rescore: Any = None,
+) -> Settings:
     """Begin a library in a new or empty folder."""
     # What a killed creation has left is no obstacle.
     leftover = {_QUERIES, f".{_QUERIES}.part", f".{MARK}.part"}
     if folder.exists() and (not folder.is_dir() or {each.name for each in folder.iterdir()} - leftover):
         raise BtoksError(str(folder), "it exists and is not empty", "open it, or choose another folder")
-    settings = Settings(name)
+    settings = Settings(name, quantize=quantize, rescore=rescore)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         if model is not None:
-            settings = Settings(
-                name,
-                int(model.get_embedding_dimension() or 0),
-                {key: value or "" for key, value in model.prompts.items()},
-            )
-            data = io.BytesIO()
-            np.save(data, embedded(model))
-            replace_file(folder / _QUERIES, data.getvalue())
-        replace_file(folder / MARK, json.dumps(asdict(settings), indent=1).encode())
+            settings = replace(settings, **of_model(model), keep_memory=keep_memory)
+            note_queries(folder / _QUERIES, model)
+        write(folder / MARK, settings)
     except OSError as error:
         raise BtoksError(str(folder), f"it cannot be written ({error.strerror})", "choose another folder") from error
     return settings
 
 
-def read(folder: Path) -> Settings:
+def name_of(model: str | Path) -> str:
+    """A model as a library notes it: a folder from the root, a hub id as it is."""
+    return os.path.abspath(model) if Path(model).exists() else str(model)  # noqa: PTH100
+
+
+def of_model(model: SentenceTransformer) -> dict[str, Any]:
+    """What is noted of a model."""
+    prompts = {key: value or "" for key, value in model.prompts.items()}
+    return {"dim": int(model.get_embedding_dimension() or 0), "prompts": prompts}
+
+
+def note_queries(path: Path, model: SentenceTransformer) -> None:
+    """Keep how a model embeds the phrases that scores are calibrated with."""
+    data = io.BytesIO()
+    np.save(data, embedded(model))
+    replace_file(path, data.getvalue())
+
+
+def write(path: Path, settings: Settings) -> None:
+    """Write settings whole."""
+    replace_file(path, json.dumps(asdict(settings), indent=1).encode())
+
+
+def stamp(folder: Path) -> tuple[int, int]:
+    """Another one whenever the settings of the library in a folder have been replaced."""
+    try:
+        status = (folder / MARK).stat()
+    except OSError:
+        return GONE
+    return status.st_ino, status.st_mtime_ns
+
+
+def read(folder: Path, name: str = MARK) -> Settings:
     """The settings of the library in a folder."""
     try:
-        given: dict[str, Any] = json.loads((folder / MARK).read_text(encoding="utf-8"))
+        given: dict[str, Any] = json.loads((folder / name).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise BtoksError(str(folder), "there is no library", "make one with `btoks index`") from error
     except (OSError, ValueError) as error:
-        raise BtoksError(str(folder), f"its {MARK} cannot be read", "restore that file") from error
+        raise BtoksError(str(folder), f"its {name} cannot be read", "restore that file") from error
     if given.get("format") != _FORMAT:
         raise BtoksError(str(folder), f"it is of format {given.get('format')}", "open it with the btoks that made it")
     return Settings(**given)
 
 
-def queries(folder: Path) -> NDArray[np.float32]:
+def queries(folder: Path, settings: Settings) -> NDArray[np.float32]:
     """How the library's model has embedded the phrases that scores are calibrated with."""
-    out: NDArray[np.float32] = np.load(folder / _QUERIES, allow_pickle=False)
+    out: NDArray[np.float32] = np.load(folder / settings.queries, allow_pickle=False)
     return out
 
 
@@ -89,7 +138,7 @@ def verify(folder: Path, settings: Settings, model: SentenceTransformer) -> None
     from btoks.encode import encode_stream
 
     dim = int(model.get_embedding_dimension() or 0)
-    noted_D = queries(folder)[0]
+    noted_D = queries(folder, settings)[0]
     now_D = next(iter(encode_stream(model, [PHRASES[0]], task="query"))).embedding
     if dim != settings.dim or now_D is None or float(noted_D @ now_D) < _SAME:
         reason = f"the model {settings.model} is not the one it was made with"

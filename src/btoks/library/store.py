@@ -1,25 +1,27 @@
 """Where a library keeps its rows: a small interface, and LanceDB behind it.
 
 A row is one searchable part; its id is made of its content, so writing it again changes nothing. Below
-`EXACT_BELOW` rows a search reads one array in memory, above it an index of the store's.
+`EXACT_BELOW` rows a search reads one array in memory, above it an index of the store's; codes are always in memory.
 """
 
 from __future__ import annotations
 
-import os
 import threading
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from btoks.errors import BtoksError
-from btoks.library import filters, schema, upkeep
+from btoks.library import background, filters, quantized, schema, upkeep
+from btoks.library.quantized import Codec, CodeScan
 from btoks.library.scan import Scan
 from btoks.library.schema import pa
+from btoks.library.settings import Settings
+from btoks.library.tables import Table, connected, upsert
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -28,11 +30,13 @@ if TYPE_CHECKING:
 
     Vectors = NDArray[np.float32]
 
-_T = TypeVar("_T")
 EXACT_BELOW = 50_000
 _PROBES, _ALL_PROBES = 32, 1_000_000
 _EXTRA = 16
 """So many more rows are asked for, for ties to be decided by our own order."""
+_REFINE = 10
+"""So many times more rows are read, where the index holds no more than a few bits of each."""
+_RESCORED, _LEAST = 8, 64
 _WRITE, _ASK = 8_192, 1_000
 
 
@@ -63,63 +67,61 @@ class Store(Protocol):
         """Rows by kind, vectors' dimension, bytes on disk."""
 
 
-def connected(folder: Path) -> Any:
-    """The database in a folder, always up to date."""
-    os.environ.setdefault("LANCE_LOG", "error")  # read at the first import: a line a search on stderr otherwise
-    import lancedb
-
-    return lancedb.connect(str(folder), read_consistency_interval=timedelta(0))
-
-
-def upsert(table: Any, data: Any, key: str) -> None:
-    """Write rows by their key, in one commit."""
-    table.merge_insert(key).when_matched_update_all().when_not_matched_insert_all().execute(data)
-
-
-def of_kind(where: str | None, kind: str | None) -> str | None:
-    """The condition that a row is of a kind, too."""
-    return where if kind is None else filters.both(where, f"kind = {filters.quoted(kind)}")
-
-
 class LanceStore:
     """Rows in one LanceDB table, made by the first write, which sets the vectors' dimension."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._db = connected(folder)
-        self._opened: Any = None
-        self._scan: Scan | None = None
+    def __init__(self, folder: Path, noted: Settings | None = None) -> None:
+        self._folder, self._noted = folder, noted or Settings(None)
+        self._rows = Table(connected(folder), self._noted.table, self.columns)
+        self._scan: Scan | CodeScan | None = None
         self._turn = threading.Lock()
 
     @property
-    def _table(self) -> Any:
-        if self._opened is None and "items" in self._db.list_tables().tables:
-            self._opened = self._db.open_table("items")
-        return self._opened
+    def table(self) -> Any:
+        """The table itself, for its upkeep; None while there is none."""
+        return self._rows.opened
+
+    @cached_property
+    def codec(self) -> Codec | None:
+        """What the vectors are compressed with; None while they are float32."""
+        return None if self._noted.codebooks is None else Codec.load(self._folder / self._noted.codebooks)
 
     @property
     def dim(self) -> int | None:
         """The vectors' dimension; None while there are none."""
-        return None if self._table is None else int(self._table.schema.field("vector").type.list_size)
+        if self.codec is not None:
+            return self.codec.dim
+        return None if self.table is None else int(self.table.schema.field("vector").type.list_size)
 
     @property
     def version(self) -> int:
         """Changes with every write, whoever writes."""
-        return 0 if self._table is None else int(self._table.version)
+        return self._rows.read(lambda table: int(table.version), 0)
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether a search goes through all rows in memory; an index of the store's is asked otherwise."""
+        return self.codec is not None or self.count() < EXACT_BELOW
 
     def columns(self) -> list[str]:
         """The columns that a condition may name."""
-        names = list(schema.COLUMNS) if self._table is None else self._table.schema.names
-        hidden = ("vector", "thumbnail", "content", "origins", "folders", "years")
+        names = list(schema.COLUMNS) if self.table is None else self.table.schema.names
+        hidden = (*schema.VECTORS, "thumbnail", "content", "origins", "folders", "years")
         return [name for name in names if name not in hidden]
 
     def count(self, where: str | None = None) -> int:
         """How many rows there are that a condition holds for."""
-        return self._read(lambda table: int(table.count_rows(where)), 0, where)
+        return self._rows.read(lambda table: int(table.count_rows(where)), 0, where)
 
     def get(self, where: str, columns: Sequence[str] | None = None) -> list[Row]:
-        """The rows that a condition holds for; all columns without a choice."""
-        return self._rows(where, columns).to_pylist() if self._table is not None else []
+        """The rows that a condition holds for; all columns without a choice. A `vector` is decoded if it must be."""
+        codec = self.codec
+        if codec is None or columns is None or "vector" not in columns:
+            found = self._rows.rows(where, columns)
+            return [] if found is None else found.to_pylist()
+        rows = self.get(where, [codec.finest if name == "vector" else name for name in columns])
+        vectors_ND = codec.decoded([row.pop(codec.finest) for row in rows])
+        return [{**row, "vector": vector_D} for row, vector_D in zip(rows, vectors_ND, strict=True)]
 
     def by(self, column: str, values: Sequence[str], columns: Sequence[str] | None = None) -> list[Row]:
         """The rows with one of some values, asked for in pieces that the store can digest."""
@@ -131,7 +133,8 @@ class LanceStore:
 
     def contents(self) -> set[str]:
         """The contents that are there."""
-        return set() if self._table is None else set(self._rows(None, ["content"]).column(0).to_pylist())
+        found = self._rows.rows(None, ["content"])
+        return set() if found is None else set(found.column(0).to_pylist())
 
     def vectors(self, ids: Sequence[str]) -> dict[str, Vectors]:
         """The vectors of some rows."""
@@ -143,30 +146,41 @@ class LanceStore:
         if unique:
             self._ready(unique)
             for start in range(0, len(unique), _WRITE):
-                upsert(self._table, schema.arrow(unique[start : start + _WRITE], self._table.schema), "id")
+                piece = unique[start : start + _WRITE]
+                piece = piece if self.codec is None else self.codec.rows(piece)
+                upsert(self.table, schema.arrow(piece, self.table.schema), "id")
 
     def delete(self, ids: Sequence[str]) -> int:
         """Forget rows."""
         before = self.count()
         for start in range(0, len(ids), _ASK):
-            if self._table is not None:
-                self._table.delete(filters.one_of("id", list(ids[start : start + _ASK])))
+            if self.table is not None:
+                self.table.delete(filters.one_of("id", list(ids[start : start + _ASK])))
         return before - self.count()
 
     def search(self, vector_D: Vectors, k: int, where: str | None = None) -> list[tuple[str, float]]:
         """The k nearest rows of any kind as (id, cosine)."""
-        if self.count() < EXACT_BELOW:
-            return self.scan().nearest(vector_D, k, None, None if where is None else self._ids(where))
-        return self.probe(vector_D, k, where, _PROBES)
+        return self._nearest(vector_D, k, where, [None])[None]
 
     def nearest(
         self, vector_D: Vectors, k: int, where: str | None, kinds: Sequence[str]
     ) -> dict[str, list[tuple[str, float]]]:
         """The k nearest rows of each kind as (id, cosine)."""
-        if self.count() < EXACT_BELOW:
-            scan, among = self.scan(), None if where is None else self._ids(where)
+        return {str(kind): found for kind, found in self._nearest(vector_D, k, where, kinds).items()}
+
+    def _nearest(
+        self, vector_D: Vectors, k: int, where: str | None, kinds: Sequence[str | None]
+    ) -> dict[str | None, list[tuple[str, float]]]:
+        if not self.in_memory:
+            return {kind: self.probe(vector_D, k, filters.of_kind(where, kind), _PROBES) for kind in kinds}
+        scan, among, codec = self.scan(), None if where is None else self._ids(where), self.codec
+        if codec is None or codec.fine is None:
             return {kind: scan.nearest(vector_D, k, kind, among) for kind in kinds}
-        return {kind: self.probe(vector_D, k, of_kind(where, kind), _PROBES) for kind in kinds}
+        found = {kind: scan.nearest(vector_D, max(_RESCORED * k, _LEAST), kind, among) for kind in kinds}
+        rows = self.by("id", [name for each in found.values() for name, _ in each], ["id", "fine"])
+        fine = {row["id"]: row["fine"] for row in rows}
+        candidates = {kind: {name: fine[name] for name, _ in each if name in fine} for kind, each in found.items()}
+        return {kind: codec.rescored(vector_D, each)[:k] for kind, each in candidates.items()}
 
     def probe(self, vector_D: Vectors, k: int, where: str | None, probes: int) -> list[tuple[str, float]]:
         """The k nearest rows by the store's index, where the scores are computed anew, as the exact search does."""
@@ -176,9 +190,10 @@ class LanceStore:
             # A filter may leave rows only in partitions far away: all are allowed, as many as needed are read.
             query = query.maximum_nprobes(_ALL_PROBES).minimum_nprobes(probes)
             query = query.where(where) if where else query
+            query = query.refine_factor(_REFINE) if self._noted.quantize in quantized.INDEXED else query
             return query.select(["id", "vector", "_distance"]).limit(k + _EXTRA).to_arrow()
 
-        found = self._read(ask, None, where)
+        found = self._rows.read(ask, None, where)
         return [] if found is None else Scan.of(found).nearest(vector_D, k)
 
     def find(self, words: str, k: int, where: str | None = None) -> list[str]:
@@ -189,105 +204,97 @@ class LanceStore:
             query = query.where(where) if where else query
             return query.select(["id", "_score"]).limit(k + _EXTRA).to_arrow()
 
-        found = self._read(ask, None, where)
+        found = self._rows.read(ask, None, where)
         rows = [] if found is None else found.to_pylist()
         return [row["id"] for row in sorted(rows, key=lambda row: (-row["_score"], row["id"]))[:k]]
 
-    def scan(self) -> Scan:
-        """All vectors in memory, read again when the table has changed."""
+    def scan(self) -> Scan | CodeScan:
+        """All vectors, or their codes, in memory; read again when the table has changed."""
         with self._turn:
             version = self.version
             if self._scan is None or self._scan.version != version:
-                columns = ["id", "kind", "vector"]
-                empty = pa.table({"id": pa.array([], pa.string()), "kind": [], "vector": []})
-                self._scan = Scan.of(empty if version == 0 else self._rows(None, columns), version)
+                found = self._rows.rows(None, ["id", "kind", "vector" if self.codec is None else "codes"])
+                if found is None:
+                    self._scan = Scan({}, version)
+                elif self.codec is None:
+                    self._scan = Scan.of(found, version)
+                else:
+                    self._scan = CodeScan.of(found, self.codec, version)
             return self._scan
+
+    def finest(self) -> CodeScan:
+        """What the finer copy says of all rows; nobody needs it but to see what the codes miss."""
+        found, codec = self._rows.rows(None, ["id", "kind", "fine"]), self.codec
+        if found is None or codec is None or codec.fine is None:
+            raise BtoksError(str(self._folder), "it keeps no finer copy", "reindex it with rescore")
+        return CodeScan.of(found.rename_columns(["id", "kind", "codes"]), Codec(codec.dim, codec.fine), self.version)
 
     def sample(self, count: int) -> Scan:
         """Vectors spread evenly over the table, and some of every kind; all of them where there are no more."""
+        if self.in_memory:
+            scan = self.scan()
+            return scan.sample(count) if isinstance(scan, CodeScan) else scan
         total, columns = self.count(), ["id", "kind", "vector"]
-        if total < EXACT_BELOW:
-            return self.scan()
         places = np.unique(np.linspace(0, total - 1, count).astype(int)).tolist()
-        spread = Scan.of(self._read(lambda table: table.take_offsets(places).select(columns).to_arrow(), None))
+        spread = Scan.of(self._rows.read(lambda table: table.take_offsets(places).select(columns).to_arrow(), None))
         rare = [kind for kind in self.kinds() if kind not in spread.kinds]
-        found = {kind: Scan.of(self._rows(of_kind(None, kind), columns)).kinds[kind] for kind in rare}
+        found = {kind: Scan.of(self._rows.rows(filters.of_kind(None, kind), columns)).kinds[kind] for kind in rare}
         return Scan({**spread.kinds, **found})
 
     def kinds(self) -> dict[str, int]:
         """How many rows there are of each kind."""
-        if self._table is None:
-            return {}
-        counted = self._rows(None, ["kind"]).column(0).value_counts().to_pylist()
+        found = self._rows.rows(None, ["kind"])
+        counted = [] if found is None else found.column(0).value_counts().to_pylist()
         return {each["values"]: each["counts"] for each in sorted(counted, key=lambda each: str(each["values"]))}
 
     def stats(self) -> dict[str, Any]:
-        """Rows by kind, the vectors' dimension, bytes on disk."""
+        """Rows by kind, the vectors' dimension and what one takes, bytes on disk."""
         files = [path for path in self._folder.rglob("*") if path.is_file()]
         kinds = self.kinds()
         return {
             "rows": sum(kinds.values()),
             "kinds": kinds,
             "dim": self.dim,
+            "quantize": self._noted.quantize,
+            "bytes_per_vector": self.codec.bytes_per_vector if self.codec else 4 * (self.dim or 0),
             "bytes": sum(path.stat().st_size for path in files),
         }
 
+    def tidy(self) -> None:
+        """What is due after writing: files are merged here, the index of the vectors is built by another process."""
+        if self.table is not None:
+            upkeep.merge_small(self.table)
+            if upkeep.due(self.table, EXACT_BELOW):
+                background.start(self._folder, EXACT_BELOW)
+
     def ensure(self, types: dict[str, type]) -> None:
         """Add a column for each piece of metadata that has none yet."""
-        known = set(self._table.schema.names)
+        known = set(self.table.schema.names)
         fresh = [pa.field(name, schema.METADATA[kind]) for name, kind in types.items() if name not in known]
         if fresh:
-            self._table.add_columns(pa.schema(fresh))
+            self.table.add_columns(pa.schema(fresh))
 
     def types(self) -> dict[str, Any]:
         """The type of each column that holds metadata."""
-        fields = [] if self._table is None else self._table.schema
-        return {
-            field.name: field.type for field in fields if field.name not in schema.COLUMNS and field.name != "vector"
-        }
-
-    @property
-    def table(self) -> Any:
-        """The table itself, for its upkeep; None while there is none."""
-        return self._table
+        fields = [] if self.table is None else self.table.schema
+        known = (*schema.COLUMNS, *schema.VECTORS)
+        return {field.name: field.type for field in fields if field.name not in known}
 
     def _ready(self, rows: list[Row]) -> None:
         """The table, and a column for everything the rows hold."""
-        if self._table is None:
-            vector = pa.list_(pa.float32(), len(rows[0]["vector"]))
-            columns = pa.schema([*schema.COLUMNS.items(), ("vector", vector)])
-            self._opened = self._db.create_table("items", schema=columns)
-        upkeep.prepare(self._table)  # also where whoever made the table was killed before this
+        if self.table is None:
+            vector = pa.field("vector", pa.list_(pa.float32(), len(rows[0]["vector"])))
+            self._rows.make(pa.schema([*schema.COLUMNS.items(), *(self.codec.fields() if self.codec else [vector])]))
+        elif self.codec is not None and self.count() + len(rows) > quantized.MOST:
+            reason = f"a search goes through at most {quantized.MOST:,} codes"
+            raise BtoksError(str(self._folder), reason, "reindex it with --quantize ivf_rq")
+        upkeep.prepare(self.table)  # also where whoever made the table was killed before this
         types: dict[str, type] = {}
+        known = (*schema.COLUMNS, *schema.VECTORS)
         for row in rows:
             types.update({name: type(value) for name, value in row.items() if value is not None})
-        self.ensure({name: kind for name, kind in types.items() if name not in schema.COLUMNS and name != "vector"})
+        self.ensure({name: kind for name, kind in types.items() if name not in known})
 
     def _ids(self, where: str) -> Any:
-        return self._rows(where, ["id"]).column(0).combine_chunks()
-
-    def _rows(self, where: str | None, columns: Sequence[str] | None) -> Any:
-        def ask(table: Any) -> Any:
-            query = table.search().select(list(columns or table.schema.names))
-            query = query.where(where) if where else query
-            return query.limit(max(table.count_rows(), 1)).to_arrow()
-
-        return self._read(ask, None, where)
-
-    def _read(self, ask: Callable[[Any], _T], nothing: Any, where: str | None = None) -> _T:
-        """Ask the table; once more if it was cleaned up under the question. No message of the engine's gets out."""
-        table = self._table
-        if table is None:
-            return nothing  # type: ignore[no-any-return]
-        try:
-            try:
-                return ask(table)
-            except (RuntimeError, OSError, ValueError) as error:
-                if "not found" not in str(error).lower():
-                    raise
-                table.checkout_latest()
-                return ask(table)
-        except (RuntimeError, OSError, ValueError) as error:
-            if where is not None and isinstance(error, ValueError):
-                raise filters.refusal(where, str(error), self.columns()) from error
-            raise BtoksError("library", "its table cannot be read", "see `btoks library check`") from error
+        found = self._rows.rows(where, ["id"])
+        return pa.array([], pa.string()) if found is None else found.column(0).combine_chunks()

@@ -9,12 +9,15 @@ import contextlib
 import errno
 import warnings
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from btoks.errors import BtoksError
+from btoks.library.disk import indexing
+from btoks.library.tables import connected
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from btoks.library.view import View
 
 _PARTITION = 1_000
 """Rows of a partition. The number of partitions must not be fixed: the next optimisation would change it."""
@@ -34,15 +37,21 @@ def prepare(table: Any) -> None:
             table.create_index(column, config=config, name=f"{column}_idx")
 
 
-def tidy(table: Any, exact_below: int) -> None:
-    """What is due after writing: merge small files, and build or renew the index of the vectors."""
-    merge_small(table)
-    rows = table.count_rows()
-    index = next((each for each in table.list_indices() if each.name == _VECTOR), None)
-    if rows >= exact_below and (index is None or _outgrown(index)):
-        from lancedb.index import IvfFlat
+def due(table: Any, exact_below: int) -> bool:
+    """Whether the index of the vectors should be built, or built anew."""
+    if "vector" not in table.schema.names or table.count_rows() < exact_below:
+        return False
+    there = next((each for each in table.list_indices() if each.name == _VECTOR), None)
+    return there is None or _outgrown(there)
 
-        config = IvfFlat(distance_type="dot", target_partition_size=_PARTITION)
+
+def index(table: Any, exact_below: int, quantize: str | None, *, anew: bool = False) -> None:
+    """Build the index of the vectors if it is due, or anew; its bytes are smaller with `ivf_rq` and `ivf_sq`."""
+    if due(table, exact_below) or (anew and table.count_rows() >= exact_below):
+        from lancedb.index import IvfFlat, IvfRq, IvfSq
+
+        kinds: dict[str | None, Any] = {"ivf_rq": IvfRq, "ivf_sq": IvfSq}
+        config = kinds.get(quantize, IvfFlat)(distance_type="dot", target_partition_size=_PARTITION)
         table.create_index("vector", config=config, name=_VECTOR, replace=True)
 
 
@@ -50,7 +59,9 @@ def merge_small(table: Any) -> None:
     """Merge files and extend the indexes, once there are many files, or many rows that no index holds."""
     fragments = table.stats()["fragment_stats"]["num_fragments"]
     if fragments > _FRAGMENTS or any(each.num_unindexed_rows > _UNINDEXED for each in table.list_indices()):
-        _optimize(table, _KEEP, unverified=False)
+        # An index that is being built would be void: it waits for no one, so the files wait for the next time.
+        with contextlib.suppress(BtoksError), indexing(Path(table.uri).parent, wait=0):
+            _optimize(table, _KEEP, unverified=False)
 
 
 def _outgrown(index: Any) -> bool:
@@ -58,9 +69,20 @@ def _outgrown(index: Any) -> bool:
     return bool(index.num_unindexed_rows >= index.num_indexed_rows or index.num_segments >= _SEGMENTS)
 
 
-def merge(table: Any) -> None:
+def compact(view: View) -> None:
     """Merge everything and leave nothing of old versions, not even what killed writers have left."""
-    _optimize(table, timedelta(0), unverified=True)
+    from btoks.library.records import Records
+
+    tables = [view.store.table, Records(connected(view.folder)).table]
+    if view.memories is not None:
+        view.memories.sweep({row["id"] for row in view.store.get("id IS NOT NULL", ["id"])})
+        tables.append(view.memories.table)
+    for table in tables:
+        if table is not None:
+            _optimize(table, timedelta(0), unverified=True)
+    for path in view.folder.rglob("*.tmp*"):  # of killed writers; no clean-up of the store's removes them
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
 
 
 def _optimize(table: Any, older: timedelta, *, unverified: bool) -> None:
@@ -76,10 +98,3 @@ def explained(error: Exception, folder: Path) -> Exception:
     if "lance" in str(error).lower():
         return BtoksError(str(folder), "its table could not be written", "see `btoks library check`")
     return error
-
-
-def remove_parts(folder: Path) -> None:
-    """Remove the unfinished files of killed writers, which no clean-up of the store's removes."""
-    for path in folder.rglob("*.tmp*"):
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from btoks.errors import BtoksError
+from btoks.library.columnar import SIDE
 from btoks.library.names import shown
 
 if TYPE_CHECKING:
@@ -78,11 +79,12 @@ def _folder(
             continue
         seen.add(key)
         entries = _listed(here, out)
-        if {MARK, "lock"} <= {entry.name for entry in entries}:
+        there = {entry.name for entry in entries}
+        if {MARK, "lock"} <= there:
             continue
-        below = []
+        below, aside = [], set[str]().union(*(names for names in SIDE if names <= there))
         for entry in entries:
-            if entry.name.startswith("."):
+            if entry.name.startswith(".") or entry.name in aside:
                 continue
             try:
                 status = entry.stat()
