@@ -5,12 +5,13 @@ WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+TOOLS := chromium strace
 
 export HF_HUB_OFFLINE ?= 1
 # One thread a test worker: the workers share the cores.
 test: export OMP_NUM_THREADS = 1
 
-.PHONY: demo docs lint setup test
+.PHONY: demo docs lint setup system test
 .DEFAULT_GOAL := demo
 
 setup: $(READY)
@@ -18,8 +19,15 @@ setup: $(READY)
 demo: setup
 	$(BIN)/btoks demo
 
-test: setup
+test: setup system
 	$(BIN)/python -m pytest -n $(WORKERS)
+
+# The tests drive a browser and trace what a writer syncs.
+system:
+	@for tool in $(TOOLS); do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	test -z "$$missing" || { apt-get update -qq && \
+	DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends $$missing; } || \
+	{ echo "make test: install$$missing, as root: apt-get install$$missing"; exit 1; }
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""Does this folder, on this machine, give the vectors its author saw? Probes travel with every model and tell.
+"""Does this folder, or this server, give the vectors the model's author saw? Probes travel with every model and tell.
 
 `probes.json` holds a few inputs (pictures inside, as PNG) and the embeddings they had when the model was saved.
 """
@@ -25,12 +25,13 @@ _COSINE = {"float32": 0.99999, "bfloat16": 0.999, "float16": 0.9995}
 
 @dataclass(frozen=True)
 class Finding:
-    """One probe: how near the vector is to the one that was saved."""
+    """One probe: how near the vector is to the one that was saved; a `reason` where there is no vector."""
 
     probe: str
-    cosine: float
-    difference: float
+    cosine: float | None
+    difference: float | None
     agrees: bool
+    reason: str | None = None
 
 
 def write_probes(model: SentenceTransformer, folder: Path) -> None:
@@ -55,27 +56,67 @@ def check(folder: str | Path, *, device: str | None = None) -> list[Finding]:
     """
     from btoks import convert, load
 
-    file = convert.native(folder) / PROBES
-    try:
-        stored = json.loads(file.read_text(encoding="utf-8"))
-        inputs, want_ND = stored["inputs"], np.asarray(stored["embeddings"], np.float32)
-    except (OSError, ValueError, KeyError) as error:
-        raise BtoksError(str(folder), f"no readable {PROBES}", "save the model with btoks.save") from error
+    inputs, want_ND, bar = _probes(convert.native(folder))
     have_ND = _embed(load(folder, device=device), inputs)
     if have_ND.shape != want_ND.shape:
         reason = f"vectors of {have_ND.shape[1]} dimensions where {want_ND.shape[1]} were saved"
         raise BtoksError(str(folder), reason, "open the folder the probes belong to")
-    bar = _COSINE.get(stored.get("dtype"), _COSINE["bfloat16"])
     return [_finding(given, want, have, bar) for given, want, have in zip(inputs, want_ND, have_ND, strict=True)]
+
+
+def check_server(url: str, folder: str | Path, *, served: str = "", token: str | None = None) -> list[Finding]:
+    """Ask a server for the embeddings of a model's probes and compare; `served` is what the model is called there.
+
+    Any server that speaks OpenAI's embeddings API will do. One that gives a vector a token is pooled here: the mean
+    of the last K, K being the model's bottleneck tokens.
+
+    >>> check_server("http://127.0.0.1:8000", "path/to/model")  # doctest: +SKIP
+    """
+    from btoks import convert, remote
+
+    native = convert.native(folder)
+    inputs, want_ND, bar = _probes(native)
+    server = remote.Server(remote.endpoint(url), served, token, _tokens(native))
+    findings = []
+    for given, want_D in zip(inputs, want_ND, strict=True):
+        have_D = server.vector(given)
+        if isinstance(have_D, str):
+            findings.append(Finding(_name(given), None, None, False, have_D))
+        elif have_D.shape != want_D.shape:
+            reason = f"{len(have_D)} dimensions where {len(want_D)} were saved"
+            findings.append(Finding(_name(given), None, None, False, reason))
+        else:
+            findings.append(_finding(given, want_D, have_D, bar))
+    return findings
+
+
+def _probes(folder: Path) -> tuple[list[dict[str, Any]], np.ndarray, float]:
+    """A folder's inputs, their vectors, and the cosine at which a vector agrees."""
+    try:
+        stored = json.loads((folder / PROBES).read_text(encoding="utf-8"))
+        inputs, want_ND = stored["inputs"], np.asarray(stored["embeddings"], np.float32)
+    except (OSError, ValueError, KeyError) as error:
+        raise BtoksError(str(folder), f"no readable {PROBES}", "save the model with btoks.save") from error
+    return inputs, want_ND, _COSINE.get(stored.get("dtype"), _COSINE["bfloat16"])
+
+
+def _tokens(folder: Path) -> int:
+    """How many bottleneck tokens a model has, told without opening it."""
+    try:
+        return int(json.loads((folder / "config.json").read_text(encoding="utf-8"))["btoks"]["tokens"])
+    except (OSError, ValueError, KeyError) as error:
+        raise BtoksError(str(folder), "its config.json tells of no tokens", "pass the folder of a model") from error
+
+
+def _name(given: dict[str, Any]) -> str:
+    name = " + ".join(key for key in ("image", "video", "text") if key in given)
+    return f"{name}: {given['text']}" if "text" in given else name
 
 
 def _finding(given: dict[str, Any], want: np.ndarray, have: np.ndarray, bar: float) -> Finding:
     norms = float(np.linalg.norm(want) * np.linalg.norm(have))
     cosine = float(want @ have) / norms if norms else 0.0
-    name = " + ".join(key for key in ("image", "video", "text") if key in given)
-    return Finding(
-        f"{name}: {given['text']}" if "text" in given else name, cosine, float(abs(want - have).max()), cosine >= bar
-    )
+    return Finding(_name(given), cosine, float(abs(want - have).max()), cosine >= bar)
 
 
 def _embed(model: SentenceTransformer, inputs: list[dict[str, Any]]) -> np.ndarray:
@@ -95,16 +136,16 @@ def _decoded(given: dict[str, Any]) -> dict[str, Any]:
     if "image" in given:
         item["image"] = picture(given["image"])
     if "video" in given:
-        frames = np.stack([np.asarray(picture(data)) for data in given["video"]])
-        count, fps = len(frames), float(given["fps"])
-        metadata = {
-            "fps": fps,
-            "total_num_frames": count,
-            "duration": count / fps,
-            "frames_indices": list(range(count)),
-        }
-        item["video"] = {"array": frames, "video_metadata": metadata}
+        item["video"] = clip([picture(data) for data in given["video"]], float(given["fps"]))
     return item
+
+
+def clip(pictures: list[Any], fps: float) -> Any:
+    """Pictures of one size as a video of so many frames a second."""
+    frames = np.stack([np.asarray(each) for each in pictures])
+    count = len(frames)
+    metadata = {"fps": fps, "total_num_frames": count, "duration": count / fps, "frames_indices": list(range(count))}
+    return {"array": frames, "video_metadata": metadata}
 
 
 def _inputs() -> list[dict[str, Any]]:

@@ -56,7 +56,7 @@ def test_convert_writes_a_model(tmp_path: Path):
 def test_doctor_tells_a_changed_model(tmp_path: Path, cache: Path):
     ran = run("doctor", cache / "demo", "--json")
     assert ran.status == 0
-    assert [set(each) for each in ran.records] == [{"probe", "cosine", "difference", "agrees"}] * 5
+    assert [set(each) for each in ran.records] == [{"probe", "cosine", "difference", "agrees", "reason"}] * 5
     assert all(each["agrees"] for each in ran.records)
     changed = shutil.copytree(cache / "demo", tmp_path / "changed")
     probes = json.loads((changed / "probes.json").read_text())
@@ -65,7 +65,7 @@ def test_doctor_tells_a_changed_model(tmp_path: Path, cache: Path):
     ran = run("doctor", changed)
     assert ran.status == 1
     assert [line.split()[-1] for line in ran.out.splitlines() if "1." in line or "0." in line] == ["no", *["yes"] * 4]
-    assert run("doctor", "http://127.0.0.1:1/").line.startswith("btoks: http://127.0.0.1:1/: not a folder")
+    assert run("doctor", "http://127.0.0.1:1/").line.startswith("btoks: http://127.0.0.1:1/v1/embeddings: no answer")
 
 
 def test_read_gives_what_the_library_reads(media: Path):

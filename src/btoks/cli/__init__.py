@@ -12,7 +12,22 @@ from typing import Annotated
 import typer
 
 import btoks
-from btoks.cli import demo, embed, index, library, methods, models, read, search, tradeoff, train
+from btoks.cli import (
+    ask,
+    demo,
+    embed,
+    index,
+    library,
+    mcp,
+    methods,
+    models,
+    read,
+    reindex,
+    search,
+    serve,
+    tradeoff,
+    train,
+)
 from btoks.cli import eval as evaluation
 from btoks.cli.screen import Session
 from btoks.errors import BtoksError
@@ -28,7 +43,11 @@ _USE, _MODELS, _TRAIN, _START = "Use a model", "Make and inspect models", "Train
 app.command(rich_help_panel=_START)(demo.demo)
 app.command(rich_help_panel=_USE)(index.index)
 app.command(rich_help_panel=_USE)(search.search)
+app.command(rich_help_panel=_USE)(reindex.reindex)
+app.command(rich_help_panel=_USE)(ask.ask)
 app.add_typer(library.group, name="library", rich_help_panel=_USE)
+app.command(rich_help_panel=_USE)(serve.serve)
+app.command(rich_help_panel=_USE)(mcp.mcp)
 app.command(rich_help_panel=_USE)(embed.embed)
 app.command(rich_help_panel=_USE)(read.read)
 app.command(rich_help_panel=_MODELS)(models.attach)

@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from btoks.cli.screen import Device, Json, emit, opened, quiet, table
+from btoks.cli.screen import MODEL, Device, Json, emit, opened, quiet, table
 from btoks.errors import BtoksError
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+
+    from btoks.doctor import Finding
 
 Folder = Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write.")]
 
@@ -66,29 +68,42 @@ def convert(
 
 def doctor(
     ctx: typer.Context,
-    folder: Annotated[str, typer.Argument(help="A model folder with its probes.json.")],
+    place: Annotated[str, typer.Argument(metavar="FOLDER|URL", help="A model folder, or a server of embeddings.")],
     *,
+    model: Annotated[
+        str | None, typer.Option(help="The folder whose probes a server is asked for.", show_default=MODEL)
+    ] = None,
+    served: Annotated[str, typer.Option(help="What the model is called there.")] = "",
+    token: Annotated[str | None, typer.Option(envvar="BTOKS_TOKEN", help="The server's token.")] = None,
     device: Device = None,
     as_json: Json = False,
 ) -> None:
-    """Check that a folder gives the vectors its author saw. Example: btoks doctor my-model
+    """Check that a folder or a server gives the vectors its author saw. Example: btoks doctor my-model
 
     The exit status is 1 if any probe disagrees.
     """
-    if "://" in folder:
-        raise BtoksError(folder, "not a folder", "pass the folder of a model")
     quiet(ctx)
-    from btoks.doctor import check
+    from btoks.doctor import check, check_server
 
-    findings = check(folder, device=device)
+    if "://" in place:
+        findings = check_server(place, model or MODEL, served=served, token=token)
+    elif model is not None:
+        raise BtoksError("--model", "a folder has its own probes", "leave it out, or give a URL")
+    else:
+        findings = check(place, device=device)
     if as_json:
         for each in findings:
             emit(vars(each))
     else:
-        rows = ((each.probe, f"{each.cosine:.6f}", f"{each.difference:.1e}", each.agrees) for each in findings)
-        table(("probe", "cosine", "largest difference", "agrees"), ((*row[:3], _shown(row[3])) for row in rows))
+        table(("probe", "cosine", "largest difference", "agrees"), map(_found, findings))
     if not all(each.agrees for each in findings):
         raise typer.Exit(1)
+
+
+def _found(finding: "Finding") -> tuple[str, str, str, str]:
+    if finding.cosine is None or finding.difference is None:
+        return finding.probe, "", "", finding.reason or "no"
+    return finding.probe, f"{finding.cosine:.6f}", f"{finding.difference:.1e}", _shown(finding.agrees)
 
 
 def _facts(name: str, model: "SentenceTransformer") -> dict[str, Any]:
