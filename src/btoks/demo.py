@@ -30,7 +30,7 @@ QUERIES: tuple[str | Path, ...] = (
     "the Amazon rainforest",
     Path("photos/grocery/banana-1.jpg"),
 )
-_STEPS, _BATCH, _SIDE = 160, 32, 192
+_STEPS, _BATCH, _SIDE = 200, 32, 192
 
 
 _LIMITS = Limits(frames=4)
@@ -57,7 +57,7 @@ def run(*, json: bool = False) -> None:
     notes = Console(stderr=True, highlight=False)
     home = cache_dir() / "demo"
     if not home.is_dir():
-        notes.print("No trained model is bundled yet: training a small one on the sample's captions, under 3 minutes.")
+        notes.print("No trained model is bundled yet: training a small one on the sample's captions, about three minutes.")
         start = time.perf_counter()
         btoks.save(train(notes), home)
         notes.print(f"Trained in {time.perf_counter() - start:.0f} s and kept in {home}")
@@ -166,7 +166,7 @@ def _arguments(folder: str, steps: int) -> Any:
         output_dir=folder,
         max_steps=steps,
         per_device_train_batch_size=_BATCH,
-        learning_rate=1e-3,
+        learning_rate=3e-4,
         warmup_steps=20,
         weight_decay=0.01,
         lr_scheduler_type="cosine",

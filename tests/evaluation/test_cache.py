@@ -164,12 +164,17 @@ def test_chunks_do_not_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         assert np.allclose(one.scores, other.scores, atol=1e-5)
 
 
+_CHUNK = 4
+
+
 def long() -> Task:
     entries = [Entry(f"e{place}", text=f"a text with the number {place}") for place in range(40)]
     return Task("Long", entries, entries, {entry.id: {entry.id: 1.0} for entry in entries}, metric="hit@1")
 
 
 def slowly(cache: Path, told: Any) -> None:
+    encoding.CHUNK = _CHUNK
+
     def step(count: int, cached: bool) -> None:
         told.send(count)
         time.sleep(0.3)
@@ -178,17 +183,17 @@ def slowly(cache: Path, told: Any) -> None:
 
 
 def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoding, "CHUNK", 4)
-    forked = multiprocessing.get_context("fork")
-    heard, told = forked.Pipe(duplex=False)
-    child = forked.Process(target=slowly, args=(tmp_path / "cache", told))
+    monkeypatch.setattr(encoding, "CHUNK", _CHUNK)
+    new = multiprocessing.get_context("spawn")  # a fork would inherit locks that other threads hold
+    heard, told = new.Pipe(duplex=False)
+    child = new.Process(target=slowly, args=(tmp_path / "cache", told))
     child.start()
     kept = len([heard.recv() for _ in range(4)])
     child.kill()
     child.join()
     assert child.exitcode == -signal.SIGKILL
     counted, have = ran(attached("qwen3"), long(), tmp_path / "cache")
-    assert counted.cached >= 4 * kept
+    assert counted.cached >= _CHUNK * kept
     assert counted.fresh == 80 - counted.cached > 0
     assert have.predictions == ran(attached("qwen3"), long(), tmp_path / "other")[1].predictions
     assert not list((tmp_path / "cache").rglob(".*"))

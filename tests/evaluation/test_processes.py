@@ -17,6 +17,7 @@ from btoks.evaluation.mmeb.tasks import tasks
 from evaluation import mmeb_folder
 from items import attached
 
+_CHUNK = 3
 ROWS = [*select(task="V-MR"), *select(dataset="ViDoRe_arxivqa")]
 
 
@@ -42,20 +43,22 @@ def free_port() -> int:
 
 
 def torchrun(environment: dict[str, str], data: Path, out: Path) -> None:
-    """A process as torchrun starts it, without the seconds that a new interpreter takes."""
+    """A process as torchrun starts it."""
     os.environ.update(environment)
+    encoding.CHUNK = _CHUNK
     run(data, out)
 
 
 def test_two_processes_find_what_one_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoding, "CHUNK", 3)
+    monkeypatch.setattr(encoding, "CHUNK", _CHUNK)
     data, one, two = mmeb_folder.write(tmp_path / "data", ROWS), tmp_path / "one", tmp_path / "two"
     one.mkdir()
     two.mkdir()
     shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    forked = multiprocessing.get_context("fork")
+    # A fork would inherit locks that other threads hold, such as those of torch's own.
+    new = multiprocessing.get_context("spawn")
     ranks = [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
-    started = [forked.Process(target=torchrun, args=(rank, data, two)) for rank in ranks]
+    started = [new.Process(target=torchrun, args=(rank, data, two)) for rank in ranks]
     for each in started:
         each.start()
     run(data, one)

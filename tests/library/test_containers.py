@@ -146,6 +146,11 @@ def test_rows_of_a_table_are_found_and_filtered(library: Library, tmp_path: Path
     assert [hit.path for hit in found] == [f"{table}#page"]
 
 
+def test_several_texts_of_a_row_are_its_lines(library: Library, tmp_path: Path) -> None:
+    library.add(write(tmp_path, "t.jsonl", json.dumps({"text": ["a red fox", "in the snow"]})))
+    assert [row["text"] for row in contents(library).values()] == ["a red fox\nin the snow"]
+
+
 def test_wrong_rows_are_named_and_the_others_found(library: Library, tmp_path: Path) -> None:
     rows = [
         {"text": "fine", "size": 1},

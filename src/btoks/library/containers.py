@@ -187,7 +187,8 @@ def _entry(path: str, number: int, row: Any) -> Entry:
         raise BtoksError(shown(where), "the row has no text, image or video", "fill one of these columns")
     if len(media) > 1:
         raise BtoksError(shown(where), "the row has an image and a video", "write two rows")
-    text = str(given["text"]) if "text" in given else None
+    said = given.get("text")
+    text = "\n".join(map(str, said)) if isinstance(said, list) else said if said is None else str(said)
     scalars = {key: value for key, value in given.items() if key not in _OWN and isinstance(value, str | int | float)}
     metadata = {column(key): value for key, value in scalars.items()}
     place = {key: given.get(key) for key in ("page", "start", "end")}
