@@ -18,7 +18,7 @@ from btoks.errors import BtoksError
 from btoks.methods import quantize, specs
 
 SMALL = {
-    "autoencoder": "autoencoder:0.5,steps=300",
+    "autoencoder": "autoencoder:0.5,steps=100",
     "kernel_pca": "kernel_pca:0.5,landmarks=400",
     "umap": "umap:8,sample=120",
 }
@@ -45,7 +45,7 @@ LADDERS = {
     "pca": ["pca:4", "pca:12", "pca:32", "pca:64"],
     "random_projection": ["random_projection:4", "random_projection:16", "random_projection:64"],
     "kernel_pca": ["kernel_pca:4,landmarks=400", "kernel_pca:16,landmarks=400", "kernel_pca:48,landmarks=400"],
-    "autoencoder": ["autoencoder:2,steps=300", "autoencoder:8,steps=300", "autoencoder:32,steps=300"],
+    "autoencoder": ["autoencoder:2,steps=150", "autoencoder:8,steps=150", "autoencoder:32,steps=150"],
     "pq": ["pq:2", "pq:8", "pq:32", "pq:64"],
     "opq": ["opq:2,4", "opq:8,4", "opq:32,4"],
     "residual": ["residual:1", "residual:4", "residual:12"],
