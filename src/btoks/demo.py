@@ -57,7 +57,7 @@ def run(*, json: bool = False) -> None:
     notes = Console(stderr=True, highlight=False)
     home = cache_dir() / "demo"
     if not home.is_dir():
-        notes.print("No trained model is bundled yet: training a small one on the sample's captions, about three minutes.")
+        notes.print("No trained model is bundled yet: training one on the sample's captions, about three minutes.")
         start = time.perf_counter()
         btoks.save(train(notes), home)
         notes.print(f"Trained in {time.perf_counter() - start:.0f} s and kept in {home}")
