@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 SEEDS, STEPS, FIRST_STEPS = (0, 1, 2), 250, 200
-PIXELS, MOST_TOKENS, LONGEST = 96 * 96, 96, 24
+MOST_TOKENS, LONGEST = 96, 24
 MEASURES = ("hit@1", "hit@5", "ndcg_linear@5")
 METHOD = "4 tokens, generation through the mask"
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -33,13 +33,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "λ 1": {"weight": 1.0},
     "λ for the first half": {"weight_steps": STEPS // 2},
 }
-
-
-def sets() -> tuple[Any, ...]:
-    """The data of `mini` at fewer pixels."""
-    from btoks.training.recipes import mini
-
-    return tuple(dataclasses.replace(each, pixels=PIXELS) for each in mini.SETS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,8 +75,7 @@ def first(seed: int, data: Path, steps: int) -> Any:
     most = max(each.get("tokens", 4) for each in VARIANTS.values())
     small = {"batch": 32, "chunk": 32, "block": 32, "max_tokens": MOST_TOKENS, "workers": 1, "data": data}
     plain = dataclasses.replace(mini_captions.recipe(), name="ablation_first", model=Backbone(seed), **small)
-    chosen = tuple(each for each in sets() if each.side != "none")
-    return dataclasses.replace(plain, sets=chosen, steps=steps, tokens=most, seed=seed, longest_target=LONGEST)
+    return dataclasses.replace(plain, steps=steps, tokens=most, seed=seed, longest_target=LONGEST)
 
 
 def twin(seed: int, data: Path, steps: int, changes: dict[str, Any]) -> Any:
@@ -92,7 +84,7 @@ def twin(seed: int, data: Path, steps: int, changes: dict[str, Any]) -> Any:
 
     same = {"batch": 32, "chunk": 32, "block": 32, "steps": steps, "weight": 5.0, "longest_target": LONGEST}
     rest = {"dev": (), "dev_every": None, "max_tokens": MOST_TOKENS, "workers": 1, "data": data, "seed": seed}
-    return dataclasses.replace(mini.recipe(), name="ablation", start=None, sets=sets(), **{**same, **rest, **changes})
+    return dataclasses.replace(mini.recipe(), name="ablation", start=None, **{**same, **rest, **changes})
 
 
 def run(job: tuple[str, int, Path, Path, int]) -> Path:
@@ -118,7 +110,7 @@ def scored(model: Any) -> dict[str, Any]:
     from btoks.evaluation.mini import bundled
     from btoks.evaluation.records import tasks
 
-    report = evaluate(model, tasks(bundled(), pixels=PIXELS))
+    report = evaluate(model, tasks(bundled()))
     found = {}
     for result in report.results:
         values = {}
@@ -133,6 +125,8 @@ def given_back(model: Any) -> dict[str, float] | None:
     """The share of a text's tokens that greedy reading from the memory alone gives at their places."""
     from btoks import memory, read
     from btoks.bottleneck import record
+    from btoks.media import load
+    from btoks.training.rows import decoded
     from btoks.training.shapes import Shapes
 
     if not record(model)["tokens"]:
@@ -141,20 +135,13 @@ def given_back(model: Any) -> dict[str, float] | None:
     right = total = 0
     for begin in range(0, len(rows), 50):
         chosen = [rows.row(number, 0) for number in range(begin, begin + 50)]
-        items = [{"text": row.query["text"], "image": _picture(row.query["image"])} for row in chosen]
-        _, held = memory(model, model.preprocess(items))
+        _, held = memory(model, model.preprocess([decoded(row.query, load) for row in chosen]))
         for text, row in zip(read(model, held, max_new_tokens=LONGEST), chosen, strict=True):
             wanted = model.tokenizer.encode(row.positive["text"], add_special_tokens=False)
             told = model.tokenizer.encode(text, add_special_tokens=False)
             right += sum(one == other for one, other in zip(wanted, told, strict=False))
             total += len(wanted)
     return {"shapes": right / total}
-
-
-def _picture(ref: Any) -> Any:
-    from btoks.media import load
-
-    return load(ref.source)["image"]
 
 
 def main() -> None:

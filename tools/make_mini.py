@@ -7,7 +7,6 @@ end both are opened by the evaluation and compared: texts, frames and drawings a
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import io
 import json
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from make_sample import MIT
+from make_sample import MIT, TEXTS, command
 from PIL import Image
 
 from btoks.evaluation.records import Entries, tasks
@@ -37,18 +36,14 @@ STRAY = 12.0
 _PHOTO: dict[str, Any] = {"quality": 75, "method": 6}
 _DRAWING: dict[str, Any] = {"lossless": True, "quality": 60, "method": 4}
 
-HEAD = """# Licences of the mini benchmark
+HEAD = f"""# Licences of the mini benchmark
 
 Every folder, where it comes from and under what licence. Changes: a part of the records was drawn by lot, pictures were
 made smaller and recompressed as WebP, of a clip four frames were kept, puzzles, characters, tables and pages were drawn
 from their data. Folders marked "share alike" are adaptations under the licence of their origin; whoever changes them
 hands them on under the same one. Questions and labels stand under their folder's licence.
 
-Texts of the licences: [CC BY 4.0](https://creativecommons.org/licenses/by/4.0/legalcode),
-[CC BY-SA 4.0](https://creativecommons.org/licenses/by-sa/4.0/legalcode),
-[CC BY-SA 3.0](https://creativecommons.org/licenses/by-sa/3.0/legalcode),
-[CC0](https://creativecommons.org/publicdomain/zero/1.0/legalcode),
-[Apache-2.0](https://www.apache.org/licenses/LICENSE-2.0); MIT below.
+{TEXTS}
 
 | folder | origin | commit | licence | author |
 |---|---|---|---|---|
@@ -242,15 +237,5 @@ def alike(mine: Entry, theirs: Entry) -> bool:
     return pixels[0].shape == pixels[1].shape and float(np.abs(pixels[0] - pixels[1]).mean()) <= STRAY
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", metavar="DATA_DIR", type=Path, help="folder of data folders, rendered")
-    parser.add_argument("--out", type=Path, default=OUT, help="folder to write (default: %(default)s)")
-    arguments = parser.parse_args()
-    size = make(arguments.data, arguments.out)
-    print(f"{arguments.out}: {size / 1e6:.2f} MB")
-
-
 if __name__ == "__main__":
-    main()
+    command(__doc__, make, OUT)

@@ -17,23 +17,26 @@ import sample_entries as build
 from sample_entries import Entry, open_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 HERE = Path(__file__).parent
 OUT = HERE.parent / "src" / "btoks" / "bundled" / "sample"
 
-HEAD = """# Licences of the sample
+TEXTS = """\
+Texts of the licences: [CC BY 4.0](https://creativecommons.org/licenses/by/4.0/legalcode),
+[CC BY-SA 4.0](https://creativecommons.org/licenses/by-sa/4.0/legalcode),
+[CC BY-SA 3.0](https://creativecommons.org/licenses/by-sa/3.0/legalcode),
+[CC0](https://creativecommons.org/publicdomain/zero/1.0/legalcode),
+[Apache-2.0](https://www.apache.org/licenses/LICENSE-2.0); MIT below."""
+
+HEAD = f"""# Licences of the sample
 
 Every file of this folder, where it comes from and under what licence. Changes: pictures were made smaller and
 recompressed, clips encoded as H.264 from single frames, texts set as PDF, Markdown or plain text. Files marked
 "share alike" are adaptations under the licence of their origin; whoever changes them hands them on under the same one.
 The captions of a file stand under the file's licence.
 
-Texts of the licences: [CC BY 4.0](https://creativecommons.org/licenses/by/4.0/legalcode),
-[CC BY-SA 4.0](https://creativecommons.org/licenses/by-sa/4.0/legalcode),
-[CC BY-SA 3.0](https://creativecommons.org/licenses/by-sa/3.0/legalcode),
-[CC0](https://creativecommons.org/publicdomain/zero/1.0/legalcode),
-[Apache-2.0](https://www.apache.org/licenses/LICENSE-2.0); MIT below.
+{TEXTS}
 
 | file | origin | commit | licence | author |
 |---|---|---|---|---|
@@ -119,15 +122,15 @@ def make(data: Path, out: Path) -> int:
     return sum(map(len, contents.values()))
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def command(about: str | None, make: Callable[[Path, Path], int], out: Path) -> None:
+    """The command line of a tool that makes a folder from the data folders."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", metavar="DATA_DIR", type=Path, help="folder of data folders, rendered")
-    parser.add_argument("--out", type=Path, default=OUT, help="folder to write (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=out, help="folder to write (default: %(default)s)")
     arguments = parser.parse_args()
     size = make(arguments.data, arguments.out)
     print(f"{arguments.out}: {size / 1e6:.2f} MB")
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__, make, OUT)

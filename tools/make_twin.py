@@ -1,6 +1,6 @@
 """Writes the scores of the trained last-token twin on the mini benchmark, to show beside other models: `MODEL`.
 
-MODEL is a folder of a model trained by the recipe `mini` with no bottleneck tokens, on the same budget.
+MODEL is a folder of a model trained by the recipe `mini_last`.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def library(tmp_path: Path, model: Path, files: Path) -> Library:
 
 
 def held(library: Library, name: str) -> condensation.Memory:
-    return from_bytes(library._now.memories.get([name])[name])
+    return from_bytes(library.view.memories.get([name])[name])
 
 
 def test_a_memory_comes_back_as_a_fresh_pass_gives_it(library: Library, files: Path) -> None:
@@ -118,28 +118,28 @@ def test_memories_follow_their_items(library: Library, files: Path) -> None:
     (hit,) = library.search("fox", min_score=0, where=f"path = '{files}/0.txt'")
     own = held(library, hit.id)
     assert 0 <= stats["bytes_per_memory"] - own.nbytes < 400
-    before = library._now.memories.get([hit.id])
+    before = library.view.memories.get([hit.id])
     files.rename(files.with_name("elsewhere"))
     report = library.add(files.with_name("elsewhere"))
     assert (report.embedded, report.memory_bytes) == (0, 0)
-    assert library._now.memories.get([hit.id]) == before
+    assert library.view.memories.get([hit.id]) == before
     found = library.ask("who?", 1, True, min_score=0, max_new_tokens=1)
     assert str(found.sources[0].path).startswith(str(files.with_name("elsewhere")))
     (files.with_name("elsewhere") / "0.txt").unlink()
     library.add(files.with_name("elsewhere"), prune=True)
-    assert library._now.memories.get([hit.id]) == {}
+    assert library.view.memories.get([hit.id]) == {}
     (other, *_) = library.search("book", min_score=0)
     library.remove([other.id])
     assert library.stats()["memories"] == library.stats()["rows"] == 6
 
 
 def test_compaction_frees_what_deleted_items_and_killed_writers_left(library: Library) -> None:
-    library._now.memories.put({"nobody's": b"x" * 100_000})
+    library.view.memories.put({"nobody's": b"x" * 100_000})
     ids = [hit.id for hit in library.search("x", 20, min_score=0)]
     library.remove(ids[1:])
     library.compact()
     assert library.stats()["memories"] == 1
-    assert set(library._now.memories.get([*ids, "nobody's"])) == {ids[0]}
+    assert set(library.view.memories.get([*ids, "nobody's"])) == {ids[0]}
     held_bytes = sum(path.stat().st_size for path in (library.path / "memories.lance" / "data").rglob("*"))
     assert held_bytes < 2 * library.stats()["bytes_per_memory"] + 4096
 

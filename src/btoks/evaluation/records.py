@@ -21,6 +21,7 @@ from btoks.evaluation.mmeb.registry import META_TASKS
 from btoks.evaluation.task import DataError, Entry, Task
 from btoks.media import Decoder, Limits
 from btoks.training.layers import layers as layers_of
+from btoks.training.layers import objects
 from btoks.training.readers import side_of
 from btoks.training.recipes.mini import FRAMES, PIXELS
 from btoks.training.rows import decoded
@@ -125,8 +126,7 @@ class _Folder:
     def opened(cls, home: Path, split: str) -> _Folder:
         """Read the records and the pools."""
         try:
-            with (home / "records.jsonl").open(encoding="utf-8") as lines:
-                records = [json.loads(line) for line in lines if line.strip()]
+            records = objects(home / "records.jsonl")
             file = home / "pools.json"
             pools = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
         except (OSError, ValueError) as error:

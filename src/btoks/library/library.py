@@ -53,12 +53,8 @@ class Library:
         return self._views.now
 
     @property
-    def _now(self) -> View:
-        return self._views.now
-
-    @property
     def _store(self) -> LanceStore:
-        return self._now.store
+        return self.view.store
 
     @classmethod
     def create(
@@ -92,7 +88,7 @@ class Library:
         noted = settings.create(folder, model, opened, keep_memory=keep_memory, **options)
         library = cls(folder, noted, device=device)
         if opened is not None:
-            library._now.take(opened)
+            library.view.take(opened)
         return library
 
     @classmethod
@@ -100,24 +96,24 @@ class Library:
         """Open a library; its model, unless given, is loaded when a query or a new file first needs it."""
         library = cls(Path(path), settings.read(Path(path)), device=device)
         if model is not None:
-            settings.verify(library.path, library._now.noted, model)
-            library._now.take(model)
+            settings.verify(library.path, library.view.noted, model)
+            library.view.take(model)
         return library
 
     @property
     def model(self) -> SentenceTransformer:
         """The model that embeds queries and files, loaded if it is not yet."""
         self._needs_model("search_vector")
-        return self._now.asker().model
+        return self.view.asker().model
 
     @property
     def keeps_memory(self) -> bool:
         """Whether every item's bottleneck memory is kept."""
-        return self._now.noted.keep_memory
+        return self.view.noted.keep_memory
 
     def made_with(self, model: str | Path) -> bool:
         """Whether the library's model has this name or folder."""
-        return self._now.noted.model == settings.name_of(model)
+        return self.view.noted.model == settings.name_of(model)
 
     def add(
         self,
@@ -140,7 +136,7 @@ class Library:
         given = [paths] if isinstance(paths, str | Path) else list(paths)
         run = ingest.Run([os.fspath(path) for path in given], prune=prune, force=force)
         with self._writing("add", wait, waiting):
-            return ingest.update(self._now, self._syncer, run, progress)
+            return ingest.update(self.view, self._syncer, run, progress)
 
     def add_vectors(
         self,
@@ -155,8 +151,8 @@ class Library:
         Only for a library without a model; the first vectors set the dimension. All are stored with length one.
         Metadata is columns of a hit (`kind`, `path`, `text`, `year`, …) and others, which filters can name.
         """
-        if self._now.noted.model is not None:
-            raise BtoksError(str(self.path), f"its vectors are those of {self._now.noted.model}", "use add")
+        if self.view.noted.model is not None:
+            raise BtoksError(str(self.path), f"its vectors are those of {self.view.noted.model}", "use add")
         with self._writing("add vectors", wait):
             types = types_of(self._store.types())
             rows = rows_of(ids, vectors_ND, metadata, self._store.dim, types)
@@ -168,8 +164,8 @@ class Library:
         with self._writing("remove", wait):
             names = list(dict.fromkeys(ids))
             removed = self._store.delete(names)
-            if self._now.memories is not None:
-                self._now.memories.delete(names)
+            if self.view.memories is not None:
+                self.view.memories.delete(names)
             return removed
 
     def search(
@@ -239,10 +235,10 @@ class Library:
         the next one goes on. Without `model` nothing is embedded where there are float vectors.
         """
         with self._writing("reindex", wait, waiting):
-            want, opened = reindexing.wanted(self._now, model, quantize, rescore)
-            report = reindexing.run(self._now, want, opened, self._syncer, progress or (lambda _: None))
+            want, opened = reindexing.wanted(self.view, model, quantize, rescore)
+            report = reindexing.run(self.view, want, opened, self._syncer, progress or (lambda _: None))
             if opened is not None:
-                self._now.take(opened)
+                self.view.take(opened)
             return report
 
     def thumbnail(self, item: str) -> bytes | None:
@@ -254,21 +250,21 @@ class Library:
         """What the library holds, and what it takes."""
         from btoks.library.checking import stats
 
-        now = self._now
+        now = self.view
         return {"path": str(self.path), "model": now.noted.model, **stats(self.path, now.store, now.memories)}
 
     def check(self) -> dict[str, Any]:
         """Whether rows and files agree, and how many of the exact 10 nearest a search finds (recall)."""
         from btoks.library.checking import check
 
-        now = self._now
+        now = self.view
         return check(self.path, now.store, None if now.noted.model is None else settings.queries(self.path, now.noted))
 
     def compact(self, *, wait: float = _WAIT) -> None:
         """Merge small files and remove from disk what is no longer needed: deleted items, old states, killed writes."""
         with self._writing("compact", wait), indexing(self.path, wait=wait):
-            reindexing.abandon(self._now)
-            upkeep.compact(self._now)
+            reindexing.abandon(self.view)
+            upkeep.compact(self.view)
 
     def export(self, target: str | Path) -> list[Path]:
         """Write all items to a file ending in .parquet, with their vectors, or .jsonl, or both into a folder."""
@@ -278,12 +274,12 @@ class Library:
 
     def history(self) -> list[Version]:
         """What the library was after each write, and which of these versions can be restored."""
-        return history.versions(self._now)
+        return history.versions(self.view)
 
     def restore(self, version: int, *, wait: float = _WAIT) -> None:
         """Make a version of the history current again, items and files alike; it is kept as a new version."""
         with self._writing(f"restore {version}", wait), indexing(self.path, wait=wait):
-            history.restore(self._now, version)
+            history.restore(self.view, version)
 
     def _writing(
         self, did: str, wait: float, waiting: Callable[[str], Any] | None = None
@@ -291,5 +287,5 @@ class Library:
         return turn(self._views, self._syncer, did, wait, waiting)
 
     def _needs_model(self, instead: str) -> None:
-        if self._now.noted.model is None:
+        if self.view.noted.model is None:
             raise BtoksError(str(self.path), "it has no model", f"use {instead}")

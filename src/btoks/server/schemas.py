@@ -59,15 +59,18 @@ class Search(_Strict):
     without: Given | Text | Annotated[list[Given | Text], Field(max_length=20)] | None = None
 
 
-class Hit(BaseModel):
-    """Something found; `path` is where it is on the server's disk."""
-
+class _Part(BaseModel):
     id: str
     path: str | None
     kind: str
     page: int | None
     start: float | None
     end: float | None
+
+
+class Hit(_Part):
+    """Something found; `path` is where it is on the server's disk."""
+
     score: float
     text: str | None
 
@@ -78,15 +81,9 @@ class Hits(BaseModel):
     hits: list[Hit]
 
 
-class Item(BaseModel):
+class Item(_Part):
     """One item of a library, with its whole text, all its paths, and how many pages its file has if it has any."""
 
-    id: str
-    path: str | None
-    kind: str
-    page: int | None
-    start: float | None
-    end: float | None
     text: str | None
     folder: str | None
     year: int | None

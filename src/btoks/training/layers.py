@@ -30,10 +30,14 @@ def layers(home: Path) -> dict[str, str]:
         raise BtoksError(str(home), "its pages have no text layer", "add pages.jsonl, or read the pictures alone")
     found: dict[str, str] = {}
     for file in files:
-        with file.open(encoding="utf-8") as lines:
-            pages = [json.loads(line) for line in lines if line.strip()]
-        found |= {page["id"]: text_of(page) for page in pages}
+        found |= {page["id"]: text_of(page) for page in objects(file)}
     return found
+
+
+def objects(file: Path) -> list[dict[str, Any]]:
+    """What stands in a file of JSON lines; OSError or ValueError if it is none."""
+    with file.open(encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines if line.strip()]
 
 
 def text_of(page: Mapping[str, Any]) -> str:

@@ -9,14 +9,13 @@ may be a picture or a PDF with its `number`.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from btoks.errors import BtoksError
 from btoks.media import Source
-from btoks.training.layers import layers
+from btoks.training.layers import layers, objects
 from btoks.training.rows import Ref, Row, Rows, Side
 
 if TYPE_CHECKING:
@@ -141,8 +140,7 @@ class _Given:
 
 def _lines(file: Path) -> list[dict[str, Any]]:
     try:
-        with file.open(encoding="utf-8") as stream:
-            return [json.loads(line) for line in stream if line.strip()]
+        return objects(file)
     except OSError as error:
         raise BtoksError(str(file), "it cannot be read", "set BTOKS_DATA to the folder that holds it") from error
     except ValueError as error:

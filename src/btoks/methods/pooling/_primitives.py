@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
+from sentence_transformers.base.modules import Module
 from torch import Tensor, nn
 
 from btoks.errors import BtoksError
@@ -28,6 +29,24 @@ class PoolingMethod(Protocol):
     def width(self, tokens: int, dim: int) -> int:
         """The width of the embedding, in closed form."""
         ...
+
+
+class StatesPooling(Module):
+    """A pooler of the last states, of K `tokens` and width D, without weights: a subclass says how in `forward`."""
+
+    config_keys = ["tokens", "dim"]
+
+    def __init__(self, tokens: int, dim: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.tokens, self.dim = tokens, dim
+
+    def get_embedding_dimension(self) -> int:
+        """D."""
+        return self.dim
+
+    def save(self, output_path: str, *args: Any, **kwargs: Any) -> None:
+        """Write the settings; there are no weights."""
+        self.save_config(output_path)
 
 
 def bottleneck_names(vocabulary: Sequence[str]) -> list[str]:

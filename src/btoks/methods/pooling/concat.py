@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sentence_transformers.base.modules import Module
 from torch import Tensor, nn
 
 from btoks.methods import method
@@ -17,14 +16,8 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 
-class ConcatPooling(Module):
+class ConcatPooling(_primitives.StatesPooling):
     """The module: reads the last K attended states, writes `sentence_embedding` (B, K·D)."""
-
-    config_keys = ["tokens", "dim"]
-
-    def __init__(self, tokens: int, dim: int) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.tokens, self.dim = tokens, dim
 
     def forward(self, features: dict[str, Any], **_: Any) -> dict[str, Any]:
         """Join the states of a batch."""
@@ -36,10 +29,6 @@ class ConcatPooling(Module):
     def get_embedding_dimension(self) -> int:
         """K·D."""
         return self.tokens * self.dim
-
-    def save(self, output_path: str, *args: Any, **kwargs: Any) -> None:
-        """Write the settings; there are no weights."""
-        self.save_config(output_path)
 
 
 @method(

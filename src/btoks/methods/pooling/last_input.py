@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sentence_transformers.base.modules import Module
 from torch import Tensor, nn
 
 from btoks.methods import method
@@ -17,14 +16,8 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 
-class LastInputPooling(Module):
+class LastInputPooling(_primitives.StatesPooling):
     """The module: reads the state before the last K attended ones, writes `sentence_embedding` (B, D)."""
-
-    config_keys = ["tokens", "dim"]
-
-    def __init__(self, tokens: int, dim: int) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.tokens, self.dim = tokens, dim
 
     def forward(self, features: dict[str, Any], **_: Any) -> dict[str, Any]:
         """Pick the states of a batch."""
@@ -32,14 +25,6 @@ class LastInputPooling(Module):
         states = _primitives.last_states(hidden_BTD, features["attention_mask"], self.tokens + 1)
         features["sentence_embedding"] = states[:, 0]
         return features
-
-    def get_embedding_dimension(self) -> int:
-        """D."""
-        return self.dim
-
-    def save(self, output_path: str, *args: Any, **kwargs: Any) -> None:
-        """Write the settings; there are no weights."""
-        self.save_config(output_path)
 
 
 @method(

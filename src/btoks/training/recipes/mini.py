@@ -76,9 +76,14 @@ _VARIED = {
 _MEDIA: dict[str, Any] = {"frames": FRAMES, "pixels": PIXELS, "shuffle": True}
 
 
-def _set(folder: str, meta_task: str, pool: str | None, side: str, weight: float) -> Set:
+def _records(folder: str, meta_task: str, pool: str | None, split: str = "train") -> tuple[str, Records]:
+    """A data set's name and reader."""
     name = f"{folder}-{pool.partition('/')[2] if pool else meta_task}"
-    read = Records(folder, meta_task=meta_task, pool=pool, layers=meta_task == "visdoc")
+    return name, Records(folder, split, meta_task=meta_task, pool=pool, layers=meta_task == "visdoc")
+
+
+def _set(folder: str, meta_task: str, pool: str | None, side: str, weight: float) -> Set:
+    name, read = _records(folder, meta_task, pool)
     crop, tint = _VARIED.get(folder, (1.0, 0.0))
     return Set(name, Varied(read, crop, tint), weight, side, **_MEDIA)
 
@@ -111,15 +116,9 @@ def recipe() -> Recipe:
         weight=1.0,
         temperature=0.05,
         longest_target=32,
-        dev=tuple(_dev(*each) for each in _DEV),
+        dev=tuple(Set(*_records(folder, meta_task, pool, "dev"), **_MEDIA) for folder, meta_task, pool in _DEV),
         dev_every=1000,
         dev_rows=100,
         max_tokens=160,
         workers=1,
     )
-
-
-def _dev(folder: str, meta_task: str, pool: str | None) -> Set:
-    name = f"{folder}-{pool.partition('/')[2] if pool else meta_task}"
-    read = Records(folder, split="dev", meta_task=meta_task, pool=pool, layers=meta_task == "visdoc")
-    return Set(name, read, **_MEDIA)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from btoks.errors import BtoksError
-from btoks.training.layers import layers
+from btoks.training.layers import layers, objects
 from btoks.training.recipe import Recipe
 from btoks.training.recipes.mini import SETS
 
@@ -21,7 +19,7 @@ def recipe() -> Recipe:
     return Recipe(
         "mini_captions",
         model=make,
-        sets=tuple(dataclasses.replace(each) for each in SETS if each.side != "none"),
+        sets=tuple(each for each in SETS if each.side != "none"),
         steps=300,
         batch=64,
         chunk=64,
@@ -50,13 +48,11 @@ def texts(data: Path) -> Iterator[str]:
     """Every text of the training records below a folder, and of the pages that they name."""
     for file in sorted(data.glob("*/records.jsonl")):
         pages: set[str] = set()
-        with file.open(encoding="utf-8") as lines:
-            for line in lines:
-                record = json.loads(line)
-                if record["split"] == "train":
-                    sides = (record["query"], *record["positives"])
-                    yield from (side["text"] for side in sides if side.get("text"))
-                    pages |= {Path(side["page"]).stem for side in sides if side.get("page")}
+        for record in objects(file):
+            if record["split"] == "train":
+                sides = (record["query"], *record["positives"])
+                yield from (side["text"] for side in sides if side.get("text"))
+                pages |= {Path(side["page"]).stem for side in sides if side.get("page")}
         if pages:
             known = layers(file.parent)
             yield from (known[name] for name in sorted(pages))
