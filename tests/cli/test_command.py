@@ -30,9 +30,9 @@ def seconds_of_cpu(*argv: str) -> float:
 
 
 def test_help_is_quick():
-    """Processor seconds, which a busy machine does not stretch; the wall time of an idle one is about the same."""
-    bare = min(seconds_of_cpu("-c", "pass") for _ in range(3))
-    assert min(seconds_of_cpu("-m", "btoks", "--help") for _ in range(3)) - bare < 0.3
+    """Processor seconds beside those of one import of numpy, so that neither a busy nor a slow machine matters."""
+    numpy = min(seconds_of_cpu("-c", "import numpy") for _ in range(3))
+    assert min(seconds_of_cpu("-m", "btoks", "--help") for _ in range(3)) < 2.5 * numpy
 
 
 def test_help_loads_nothing_heavy():

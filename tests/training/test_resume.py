@@ -65,11 +65,12 @@ def test_what_any_moment_left_behind_goes_on_alike(
         patch.setattr(RecipeTrainer, "_save_optimizer_and_scheduler", saved)
         train(adapted(data), out=tmp_path / "run")
     assert len(moments) == 6 + 1 + 3, "a line a step and one at the end, three checkpoints"
-    for moment in moments[1:]:
+    first_line, in_checkpoint, after_it, whole_run = (moments[each] for each in (1, 2, 4, 9))
+    for moment in (first_line, in_checkpoint, after_it, whole_run):
         train(adapted(data), out=moment)
         assert losses(moment) == losses(whole), moment
         assert not list(moment.glob(".*")), "nothing half-written stays"
-    assert same_weights(moments[4], whole)
+    assert same_weights(after_it, whole)
 
 
 def lines(out: Path) -> int:
@@ -77,17 +78,18 @@ def lines(out: Path) -> int:
     return len(file.read_text().splitlines()) if file.is_file() else 0
 
 
+@pytest.mark.timeout(300)
 def test_a_killed_and_then_interrupted_run_goes_on_alike(data: Path, tmp_path: Path) -> None:
     out, whole = tmp_path / "run", tmp_path / "whole"
     train(adapted(data, steps=24, save_every=3), out=whole)
     mine = script(tmp_path / "mine.py", f"adapted(Path({str(data)!r}), steps=24, save_every=3)")
     run = [sys.executable, "-m", "btoks", "train", str(mine), "--out", str(out)]
-    for end, after, status in ((signal.SIGKILL, 5, -9), (signal.SIGINT, 11, 130)):
+    for end, after, status in ((signal.SIGKILL, 5, -9), (signal.SIGINT, 13, 130)):
         process = subprocess.Popen(run, env=environment(), stderr=subprocess.PIPE, text=True)
         while process.poll() is None and lines(out) < after:
             time.sleep(0.005)
         process.send_signal(end)
-        _, told = process.communicate(timeout=60)
+        _, told = process.communicate(timeout=240)
         assert process.returncode == status, told
     assert (out / f"checkpoint-{lines(out)}").is_dir(), "Ctrl-C saves where it stops"
     train(adapted(data, steps=24, save_every=3), out=out)

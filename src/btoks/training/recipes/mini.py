@@ -95,7 +95,7 @@ def _made() -> Iterator[Set]:
     for folder in ("cranfield", "wikitables", "xquad"):
         yield Set(f"{folder}-sentences", Sentences(folder), 0.7, "query", **_MEDIA)
     told = tuple(Records(folder) for folder in ("recipes", "flags", "larc", "nlvr", "grocery"))
-    yield Set("halves", Halves(told), 3.0, "positive", **_MEDIA)
+    yield Set("halves", Halves(told), 1.5, "positive", **_MEDIA)
 
 
 SETS = (*(_set(*each) for each in _RECORDS), *_made())
@@ -107,10 +107,10 @@ def recipe() -> Recipe:
         "mini",
         start="mini_captions",
         sets=SETS,
-        steps=6000,
-        batch=64,
-        chunk=64,
-        block=64,
+        steps=3000,
+        batch=32,
+        chunk=32,
+        block=32,
         lr=2e-4,
         schedule="cosine",
         weight=1.0,
