@@ -1,6 +1,6 @@
 """What does each compression of vectors cost in quality and time, beside faiss at equal bytes?
 
-    python benchmarks/quantize.py [DATA] [--model MODEL] [--json FILE] [--only quality,claims]
+    python benchmarks/quantize.py [DATA] [--model MODEL] [--json FILE] [--only quality,claims] [--methods int8,pq]
 
 quality  recall@10 against the exact order on real vectors: scikit-learn's digits, TF-IDF + SVD of the data folder's
          texts, colour and gradient histograms of its pictures, a model's embeddings of both; ours and faiss's own at
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import argparse
 import functools
-import importlib
+import importlib.util
 import json
 import math
 import os
@@ -34,8 +34,7 @@ from btoks import methods, tradeoff
 from btoks.errors import BtoksError
 
 Rows = list[dict[str, Any]]
-PICTURES, TEXTS, EMBEDDED = 6_000, 20_000, 4_000
-SPLITS = 3
+PICTURES, TEXTS, EMBEDDED, SPLITS = 6_000, 20_000, 4_000, 3
 # Ours beside faiss's factory string; {m} is the number of bytes a vector.
 PAIRS = [
     ("float16", "SQfp16"),
@@ -72,6 +71,7 @@ def run(about: str, parts: dict[str, Callable[[argparse.Namespace], Rows]]) -> N
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--only", default=",".join(parts))
+    parser.add_argument("--methods", default="", help="the formats to measure, such as int8,pq; all without")
     options = parser.parse_args()
     found = {}
     for name in options.only.split(","):
@@ -168,7 +168,7 @@ def quality(options: argparse.Namespace) -> Rows:
     for name, rows in sets(options.data, options.model).items():
         stored, queries = split(rows)
         sizes = {"m": 16 if rows.shape[1] < 128 else 32, "few": 8}
-        for ours, theirs in [*PAIRS, *((each, "") for each in ALONE + CHAINS)]:
+        for ours, theirs in chosen([*PAIRS, *((each, "") for each in ALONE + CHAINS)], options.methods):
             spec = ours.format(**sizes)
             line = {"vectors": name, "method": spec, **of_ours(spec, stored, queries)}
             if other := of_faiss(theirs.format(**sizes), stored, queries) if theirs else {}:
@@ -180,6 +180,11 @@ def quality(options: argparse.Namespace) -> Rows:
             found.append(line)
             print(line, file=sys.stderr, flush=True)
     return found
+
+
+def chosen(pairs: list[tuple[str, str]], names: str) -> list[tuple[str, str]]:
+    """The pairs of the methods that are asked for."""
+    return [pair for pair in pairs if not names or pair[0].split(":")[0] in names.split(",")]
 
 
 def of_ours(spec: str, stored: Any, queries: Any) -> dict[str, Any]:
@@ -195,10 +200,9 @@ def of_ours(spec: str, stored: Any, queries: Any) -> dict[str, Any]:
 
 def of_faiss(factory: str, stored: Any, queries: Any) -> dict[str, Any]:
     """The same by faiss, inner product."""
-    try:
-        faiss = importlib.import_module("faiss")
-    except ImportError:
+    if importlib.util.find_spec("faiss") is None:
         return {}
+    faiss = importlib.import_module("faiss")
     faiss.omp_set_num_threads(torch.get_num_threads())
     index = faiss.index_factory(stored.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
     if "RaBitQ" in factory:  # the plain index does not rotate

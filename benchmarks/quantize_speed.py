@@ -1,12 +1,12 @@
 """How fast are exact queries scored against codes, beside faiss, usearch and numpy?
 
-    python benchmarks/quantize_speed.py [--rows N] [--json FILE]
+    python benchmarks/quantize_speed.py [--rows N] [--json FILE] [--methods bfloat16,rabitq]
 
 1,000,000 vectors × 256, one query and 32: milliseconds for all scores and the ten best, that of the fastest other, and
 the share of the measured memory bandwidth that reading the codes once in the time for one query makes. opq and residual
-are left out: their scores are sums of look-ups, as pq's. faiss and usearch are left out where not installed; faiss's
-kernel for bfloat16 rounds the query to bfloat16 as well, ours does not. With OMP_NUM_THREADS=1 the time is that of the
-processor, which other programs disturb less.
+are left out: their scores are sums of look-ups, as pq's. faiss and usearch are left out where not installed. Where the
+processor multiplies bfloat16 itself, faiss's search rounds the query to it as well, ours does not. With
+OMP_NUM_THREADS=1 the time is that of the processor, which other programs disturb less.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from quantize import PAIRS, Rows, best, run, top, unit
+from quantize import PAIRS, Rows, best, chosen, run, top, unit
 
 from btoks import methods
 
@@ -41,7 +41,8 @@ def speed(options: argparse.Namespace) -> Rows:
     rows, queries = np.tile(few, (options.rows // len(few), 1)), unit(drawn.standard_normal((max(ASKED), DIM)))
     bandwidth = rows.nbytes / best(lambda: torch.from_numpy(rows).sum(), 5)[0] / 1e9
     found: Rows = []
-    for spec, factory in [*((spec.format(m=32), theirs) for spec, theirs in OTHERS.items()), *((a, "") for a in ALONE)]:
+    for spec, factory in chosen([*OTHERS.items(), *((each, "") for each in ALONE)], options.methods):
+        spec = spec.format(m=32)
         method = methods.create("quantize", spec).fit(few[:20_000])
         codes = method.encode(few)
         codes = type(codes)(np.tile(codes.data_NB, (options.rows // len(few), 1)), codes.dim)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import vectors
 from btoks import methods
 from btoks.errors import BtoksError
 from btoks.methods.quantize import _codebooks
+from btoks.methods.quantize import residual as _residual
 
 DIM = 24
 
@@ -64,6 +67,29 @@ def test_beam_of_one_takes_the_nearest_word_each_time() -> None:
     assert np.array_equal(method.encode(stored).data_NB, np.stack(expected, axis=1))
 
 
+def test_words_that_took_turns_are_nearer_than_the_beam_alone() -> None:
+    rows, few = correlated(3000, 1), correlated(300, 2)
+    books = methods.create("quantize", "residual:4").fit(rows).state["codebooks"]
+    method: Any = methods.create("quantize", "residual:4")
+    found = _residual._beam(torch.from_numpy(few), torch.from_numpy(books), method.beam).numpy()
+    before = ((few - _residual._sums(found, books)) ** 2).sum(axis=1)
+    _residual._turns(few, found, books)
+    after = ((few - _residual._sums(found, books)) ** 2).sum(axis=1)
+    assert (after <= before + 1e-5).all()
+    assert after.mean() < 0.999 * before.mean()
+
+
+def test_codebooks_that_took_turns_keep_more_of_what_they_are_fitted_on_and_no_less_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fit, other = correlated(3000, 1), correlated(500, 2)
+    with_turns = [error("residual:4", fit, stored) for stored in (fit, other)]
+    monkeypatch.setattr(_residual, "_ROUNDS", 0)
+    without = [error("residual:4", fit, stored) for stored in (fit, other)]
+    assert with_turns[0] < 0.95 * without[0]
+    assert with_turns[1] < 1.01 * without[1]
+
+
 def test_nearest_is_the_nearest() -> None:
     rows, words = correlated(700, 3) + 1000, correlated(256, 4) + 1000
     gaps = ((rows[:, None].astype(np.float64) - words) ** 2).sum(axis=2)
@@ -106,3 +132,24 @@ def test_rabitq_errors_keep_to_their_bound() -> None:
     assert wide.shape == off.shape
     assert (off <= wide).mean() > 0.9
     assert 0.05 < (off <= narrow).mean() < 0.6, "the bound is no empty one"
+
+
+def test_rabitq_weighs_what_bits_lose_along_the_mean_as_for_a_centred_query() -> None:
+    fit, _, queries = vectors.digits()
+    state = vectors.fitted("rabitq").state
+    square = float(state["mean"] @ state["mean"])
+    off, plain = (np.abs(queries @ state[key] - square).mean() for key in ("share", "mean"))
+    assert off < 0.9 * plain
+    lone = methods.create("quantize", "rabitq").fit(np.tile(fit[:1], (5, 1))).state
+    assert np.allclose(lone["share"], lone["mean"], rtol=1e-4)
+
+
+def test_rabitq_files_without_a_share_are_read() -> None:
+    _, stored, queries = vectors.digits()
+    method: Any = vectors.fitted("rabitq")
+    older = dataclasses.replace(method, state={key: method.state[key] for key in ("mean", "rotation")})
+    codes = older.encode(stored)
+    assert np.array_equal(codes.data_NB, method.encode(stored).data_NB)
+    scores = older.score(queries, codes)
+    assert np.abs(scores - queries @ older.decode(codes).T).max() < 2e-5
+    assert np.abs(scores - method.score(queries, codes)).max() > 1e-4

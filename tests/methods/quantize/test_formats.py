@@ -205,7 +205,7 @@ def test_bit_sums_and_tables_equal_the_obvious_sums(stored: Any, count: int) -> 
     drawn = np.random.default_rng(0)
     query = drawn.standard_normal((count, 27)).astype(np.float32)
     bits = np.unpackbits(stored, axis=1)[:, :27]
-    assert np.allclose(_kernels.bits(query, stored), query @ bits.T, atol=1e-5)
+    assert np.allclose(_kernels.signs(query, stored), query @ (2.0 * bits - 1).T, atol=1e-5)
     table = drawn.standard_normal((count, 4, 256)).astype(np.float32)
     expected = [[sum(table[m, j, code[j]] for j in range(4)) for code in stored] for m in range(count)]
     assert np.allclose(_kernels.tables(torch.from_numpy(table), stored), expected, atol=1e-5)

@@ -63,3 +63,35 @@ def test_a_threshold_below_all_loses_no_product() -> None:
     method = methods.create("quantize", "float8").fit(np.full((2, 8), 1e15, np.float32))
     codes = method.encode(np.full((5, 8), -1e15, np.float32))
     assert np.allclose(method.score(np.full((1, 8), 1e15, np.float32), codes), -8e30, rtol=1e-5)
+
+
+def test_bfloat16_products_are_those_of_the_exact_query_whatever_faiss_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    method = methods.create("quantize", "bfloat16")
+    for dim in (19, 64):
+        codes, query = method.encode(drawn((300, dim))), drawn((2, dim), 1)
+        exact = query.astype(np.float64) @ method.decode(codes).astype(np.float64).T
+        with monkeypatch.context() as patched:
+            for keeps in (_scanning.keeps_query(dim), False):
+                patched.setattr(_scanning, "keeps_query", lambda _, keeps=keeps: keeps)
+                assert np.abs(method.score(query, codes) - exact).max() < 2e-5
+
+
+def test_the_level_of_faiss_kernels_is_put_back() -> None:
+    levels = getattr(_scanning.faiss(), "SIMDConfig", None)
+    if levels is None:
+        pytest.skip("this faiss chooses its kernels at import")
+    level = levels.get_level()
+    method = methods.create("quantize", "bfloat16")
+    method.score(drawn((1, 64)), method.encode(drawn((300, 64))))
+    assert levels.get_level() == level
+
+
+@pytest.mark.parametrize("few", [1, 40])
+def test_a_finish_sees_every_score_once(few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_kernels, "_SHORT", 64)
+    monkeypatch.setattr(_scanning, "_SHARE", 100)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    codes = np.random.default_rng(1).integers(0, 256, (1000, 3)).astype(np.uint8)
+    query, plus = drawn((few, 20)), np.arange(1000, dtype=np.float32)
+    scores = _kernels.signs(query, codes, lambda scores_nM, rows: scores_nM.add_(torch.from_numpy(plus[rows, None])))
+    assert np.allclose(scores, _kernels.signs(query, codes) + plus, atol=1e-3)

@@ -46,11 +46,16 @@ def kmeans(X_NS: Floats, *, seed: int, rounds: int, start_VS: Floats | None = No
     return centres_VS
 
 
+def sums(X_NS: Floats, found_N: NDArray[np.intp], words: int) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """The sum and the number of the vectors of each word."""
+    summed = torch.zeros((words, X_NS.shape[1]), dtype=torch.float64)
+    summed.index_add_(0, tensor(found_N), tensor(X_NS).double())
+    return summed.numpy(), np.bincount(found_N, minlength=words)
+
+
 def _centres(X_NS: Floats, found_N: NDArray[np.intp], before_VS: Floats) -> Floats:
-    sums = torch.zeros(before_VS.shape, dtype=torch.float64)
-    sums.index_add_(0, torch.from_numpy(found_N), tensor(X_NS).double())
-    count_V = np.bincount(found_N, minlength=len(before_VS))
-    centres_VS = (sums.numpy() / np.maximum(count_V, 1)[:, None]).astype(np.float32)
+    sums_VS, count_V = sums(X_NS, found_N, len(before_VS))
+    centres_VS = (sums_VS / np.maximum(count_V, 1)[:, None]).astype(np.float32)
     empty = np.flatnonzero(count_V == 0)
     if len(empty):
         gap_N = ((X_NS - before_VS[found_N]) ** 2).sum(axis=1)
@@ -105,12 +110,11 @@ def product_decode(codes_NJ: NDArray[np.uint8], books_JVS: Floats, dim: int) -> 
 
 
 def product_tables(query_MD: Floats, books_JVS: Floats) -> torch.Tensor:
-    """The queries' products with every word (M, J, V)."""
-    runs = cuts(query_MD.shape[1], len(books_JVS))
-    tables = [
-        query_MD[:, cut] @ book_VS[:, : cut.stop - cut.start].T for cut, book_VS in zip(runs, books_JVS, strict=True)
-    ]
-    return torch.from_numpy(np.stack(tables, axis=1))
+    """The queries' products with every word (M, J, V); in memory the queries are innermost."""
+    table_JVM = np.empty((*books_JVS.shape[:2], len(query_MD)), np.float32)
+    for table_VM, book_VS, cut in zip(table_JVM, books_JVS, cuts(query_MD.shape[1], len(books_JVS)), strict=True):
+        np.matmul(book_VS[:, : cut.stop - cut.start], query_MD[:, cut].T, out=table_VM)
+    return torch.from_numpy(table_JVM).permute(2, 0, 1)
 
 
 def training_rows(X_ND: Floats, seed: int) -> Floats:

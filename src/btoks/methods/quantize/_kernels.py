@@ -3,7 +3,7 @@
     rows      decode a block to float32 in the cache, one matrix product            any format
     integers  int8 rows times the query written in three int8 digits: exact sums    few queries
     tables    a query's products with every code word, then one sum of look-ups      codes that point into codebooks
-    bits      tables of the 256 bytes                                                sign codes
+    signs     tables of the 256 bytes                                                sign codes
 
 With few queries and faiss at hand, look-ups and 16-bit floats are its own; without, look-ups are numpy's, several times
 slower.
@@ -14,7 +14,7 @@ Shape suffixes: N stored vectors, M queries, D width, J codes a vector, V words 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -25,7 +25,10 @@ from torch.nn import functional
 from btoks.methods.quantize import _scanning
 from btoks.methods.quantize._primitives import Floats, blocks
 
+# Changes the scores (n, M) of a run of rows in place.
+Finish: TypeAlias = Callable[[Tensor, slice], None]
 _DIGITS, _BASE = 3, 254
+_SHORT = 1 << 15
 
 
 def rows(query_MD: Floats, stored_NB: NDArray[Any], decode: Callable[[NDArray[Any]], Tensor]) -> Floats:
@@ -70,11 +73,18 @@ def _digits(query_MD: Tensor) -> tuple[Tensor, Tensor]:
     return digits_3MD.flatten(0, 1).T.contiguous(), size_M
 
 
-def bits(query_MD: Floats, packed_NJ: NDArray[np.uint8]) -> Floats:
-    """Σ_d query[m, d] · bit[n, d] for bits packed eight a byte, the first in the highest place."""
-    runs_MJ8 = np.pad(query_MD, ((0, 0), (0, -query_MD.shape[1] % 8))).reshape(len(query_MD), packed_NJ.shape[1], 8)
-    words_V8 = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)
-    return tables(torch.from_numpy(runs_MJ8 @ words_V8.T.astype(np.float32)), packed_NJ)
+def signs(query_MD: Floats, packed_NJ: NDArray[np.uint8], finish: Finish | None = None) -> Floats:
+    """Σ_d ± query[m, d], plus where the bit is set; eight are packed a byte, the first in the highest place."""
+    words_V8 = 2 * np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).astype(np.float32) - 1
+    return tables(run_tables(query_MD, words_V8), packed_NJ, finish)
+
+
+def run_tables(query_MD: Floats, words_VS: Floats) -> Tensor:
+    """The queries' products (M, J, V) with the same words at each run of S dimensions, the last filled with zeros."""
+    width = words_VS.shape[1]
+    padded_MD = np.pad(query_MD, ((0, 0), (0, -query_MD.shape[1] % width)))
+    runs_JSM = padded_MD.T.reshape(padded_MD.shape[1] // width, width, len(query_MD))
+    return torch.from_numpy(words_VS @ runs_JSM).permute(2, 0, 1)
 
 
 def unpacked(packed_NJ: NDArray[np.uint8], dim: int) -> NDArray[np.uint8]:
@@ -87,30 +97,49 @@ def tensor(block: NDArray[Any]) -> Tensor:
     return torch.from_numpy(block if block.flags.writeable else block.copy())
 
 
-def tables(table_MJV: Tensor, codes_NJ: NDArray[np.uint8]) -> Floats:
-    """Σ_j table[m, j, codes[n, j]] for every query m and vector n."""
+def tables(table_MJV: Tensor, codes_NJ: NDArray[np.uint8], finish: Finish | None = None) -> Floats:
+    """Σ_j table[m, j, codes[n, j]] for every query m and vector n, each block then given to `finish`.
+
+    Many queries' tables lie best in memory by words first: then they are not copied.
+    """
     queries, columns, words = table_MJV.shape
-    if _scanning.helps(table_MJV):
-        return _scanning.look_ups(table_MJV, codes_NJ)
     if queries <= _scanning.FEW_QUERIES:
-        return _by_column(table_MJV.numpy(), codes_NJ)
+        by_query_MJV = table_MJV.contiguous()
+        look_ups = _scanning.look_ups if _scanning.helps(table_MJV) else _by_column
+        return _finished(look_ups(by_query_MJV, codes_NJ), finish)
     table_WM = table_MJV.permute(1, 2, 0).reshape(columns * words, queries).contiguous()
     start_J = torch.arange(0, columns * words, words, dtype=torch.int32)
     scores_MN = torch.empty(queries, len(codes_NJ))
     for block in blocks(len(codes_NJ), columns + queries):
         index_nJ = tensor(codes_NJ[block]).to(torch.int32) + start_J
-        scores_MN[:, block] = functional.embedding_bag(index_nJ, table_WM, mode="sum").T
+        scores_nM = functional.embedding_bag(index_nJ, table_WM, mode="sum")
+        if finish:
+            finish(scores_nM, block)
+        scores_MN[:, block] = scores_nM.T
     return scores_MN.numpy()
 
 
-def _by_column(table_MJV: Floats, codes_NJ: NDArray[np.uint8]) -> Floats:
+def _finished(scores_MN: Floats, finish: Finish | None) -> Floats:
+    if finish is None or not len(scores_MN):
+        return scores_MN
+
+    def part(rows: slice) -> None:
+        for block in blocks(rows.stop - rows.start, len(scores_MN), _SHORT):
+            within = slice(rows.start + block.start, rows.start + block.stop)
+            finish(torch.from_numpy(scores_MN[:, within].T), within)
+
+    _scanning.spread(scores_MN.shape[1], part)
+    return scores_MN
+
+
+def _by_column(table_MJV: Tensor, codes_NJ: NDArray[np.uint8]) -> Floats:
     scores_MN = np.zeros((len(table_MJV), len(codes_NJ)), np.float32)
 
     def part(rows: slice) -> None:
         for block in blocks(rows.stop - rows.start, codes_NJ.shape[1]):
             within = slice(rows.start + block.start, rows.start + block.stop)
             place_Jn = np.ascontiguousarray(codes_NJ[within].T).astype(np.intp)
-            for scores_n, table_JV in zip(scores_MN[:, within], table_MJV, strict=True):
+            for scores_n, table_JV in zip(scores_MN[:, within], table_MJV.numpy(), strict=True):
                 for words_V, place_n in zip(table_JV, place_Jn, strict=True):
                     scores_n += words_V.take(place_n, mode="clip")
 

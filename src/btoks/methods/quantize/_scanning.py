@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -24,6 +25,7 @@ FEW_QUERIES = 8
 _WORDS = 256
 _SHARE, _BLOCK = 1 << 14, 1 << 13
 _BELOW_ALL = float(np.finfo(np.float32).min)
+_LEVEL = threading.Lock()
 
 
 @functools.cache
@@ -60,11 +62,18 @@ def look_ups(table_MJV: Tensor, codes_NJ: NDArray[np.uint8]) -> Floats:
     return scores_MN
 
 
-def half_floats(query_MD: Floats, stored_NB: NDArray[np.uint8]) -> Floats:
-    """Products with rows of 16-bit floats."""
+@functools.cache
+def keeps_query(dim: int) -> bool:
+    """Whether products with bfloat16 rows of this width are those of the exact query: a build of faiss may round it."""
+    query, ones = np.full((1, dim), 1 + 2**-12, np.float32), np.full((1, dim), 0x3F80, np.uint16)
+    return float(short_floats(query, ones.view(np.uint8), "bf16")[0, 0]) > dim * (1 + 2**-13)
+
+
+def short_floats(query_MD: Floats, stored_NB: NDArray[np.uint8], kind: str) -> Floats:
+    """Products with rows of 16-bit floats: fp16 or bf16."""
     dim = query_MD.shape[1]
-    coarse, kind = faiss().IndexFlatIP(dim), faiss().ScalarQuantizer.QT_fp16
-    index = faiss().IndexIVFScalarQuantizer(coarse, dim, 1, kind, faiss().METRIC_INNER_PRODUCT, False)
+    coarse, code = faiss().IndexFlatIP(dim), getattr(faiss().ScalarQuantizer, f"QT_{kind}")
+    index = faiss().IndexIVFScalarQuantizer(coarse, dim, 1, code, faiss().METRIC_INNER_PRODUCT, False)
     scores_MN = np.empty((len(query_MD), len(stored_NB)), np.float32)
     for query_D, scores_N in zip(query_MD, scores_MN, strict=True):
         _scan(index, query_D, stored_NB, scores_N)
@@ -76,7 +85,7 @@ def _scan(index: Any, query_D: Floats, stored_NB: NDArray[np.uint8], scores_N: F
     index.is_trained = True
 
     def part(rows: slice) -> None:
-        scanner = index.get_InvertedListScanner(True, None, faiss().IVFSearchParameters())
+        scanner = _scanner(index)
         scanner.set_query(faiss().swig_ptr(query_D))
         scanner.set_list(0, 0.0)
         share_nB, share_n = stored_NB[rows], scores_N[rows]
@@ -86,6 +95,25 @@ def _scan(index: Any, query_D: Floats, stored_NB: NDArray[np.uint8], scores_N: F
 
     if len(stored_NB):
         spread(len(stored_NB), part)
+
+
+def _scanner(index: Any) -> Any:
+    """What reads codes with a kernel that leaves the query exact.
+
+    With AVX512_BF16 faiss multiplies bfloat16 by bfloat16, rounding the query; one level below it widens the codes. The
+    level is the whole process's, is looked at when a scanner is made, and so is lowered only that long.
+    """
+    levels = getattr(faiss(), "SIMDConfig", None)
+    if levels is None:
+        return index.get_InvertedListScanner(True, None, faiss().IVFSearchParameters())
+    with _LEVEL:
+        level = levels.get_level()
+        try:
+            if level == faiss().SIMDLevel_AVX512_SPR:
+                levels.set_level(faiss().SIMDLevel_AVX512)
+            return index.get_InvertedListScanner(True, None, faiss().IVFSearchParameters())
+        finally:
+            levels.set_level(level)
 
 
 def _products(scanner: Any, stored_NB: NDArray[np.uint8]) -> Any:

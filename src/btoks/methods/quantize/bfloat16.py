@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from btoks.methods import method
-from btoks.methods.quantize import _codes, _kernels, _primitives
+from btoks.methods.quantize import _codes, _kernels, _primitives, _scanning
 from btoks.methods.quantize._primitives import Floats
 
 
@@ -44,9 +44,11 @@ class Bfloat16:
         return _wide(_codes.unpack(_primitives.data(self, codes), np.int16)).numpy()
 
     def score(self, query_MD: Any, codes: _codes.Codes) -> Floats:
-        """Widened block by block, then multiplied: faiss has a faster kernel, which rounds the query."""
-        stored = _codes.unpack(_primitives.data(self, codes), np.int16)
-        return _kernels.rows(_primitives.queries(query_MD, codes), stored, _wide)
+        """By faiss for few queries, if its kernel leaves them exact; else widened block by block, then multiplied."""
+        query, data_NB = _primitives.queries(query_MD, codes), _primitives.data(self, codes)
+        if _scanning.helps(query) and _scanning.keeps_query(codes.dim):
+            return _scanning.short_floats(query, data_NB, "bf16")
+        return _kernels.rows(query, _codes.unpack(data_NB, np.int16), _wide)
 
     def bytes_per_vector(self, dim: int) -> int:
         """2·D."""

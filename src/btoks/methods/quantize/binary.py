@@ -51,20 +51,18 @@ class Binary:
         return decoded
 
     def score(self, query_MD: Any, codes: _codes.Codes) -> Floats:
-        """Sums of query components over the set bits."""
+        """Sums of query components, with the codes' signs."""
         mean_D, size_D = self._learnt()
         data_NB = _primitives.data(self, codes)
         query = _primitives.queries(query_MD, codes)
         weight = _primitives.beside(mean_D, query) * size_D
-        constant: Floats = query @ mean_D - weight.sum(axis=1)
-        return 2 * _kernels.bits(weight, data_NB) + constant[:, None]
+        return _kernels.signs(weight, data_NB) + (query @ mean_D)[:, None]
 
     def hamming(self, query_MD: Any, codes: _codes.Codes) -> NDArray[np.int32]:
         """In how many bits encoded queries differ from the codes (M, N): coarser than `score`, and symmetric."""
         data_NB = _primitives.data(self, codes)
-        signs_MD = _kernels.unpacked(self.encode(query_MD).data_NB, codes.dim).astype(np.float32)
-        agree_MN = _kernels.bits(2 * signs_MD - 1, data_NB)
-        distance_MN: NDArray[np.int32] = np.rint(signs_MD.sum(axis=1, keepdims=True) - agree_MN).astype(np.int32)
+        signs_MD = 2 * _kernels.unpacked(self.encode(query_MD).data_NB, codes.dim).astype(np.float32) - 1
+        distance_MN: NDArray[np.int32] = np.rint((codes.dim - _kernels.signs(signs_MD, data_NB)) / 2).astype(np.int32)
         return distance_MN
 
     def bytes_per_vector(self, dim: int) -> int:

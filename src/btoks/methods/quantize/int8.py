@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from btoks.methods import method
-from btoks.methods.quantize import _codes, _kernels, _primitives
+from btoks.methods.quantize import _codes, _kernels, _levels, _primitives
 from btoks.methods.quantize._primitives import Floats
 
 _LEVELS = 127
@@ -29,19 +29,18 @@ class Int8:
     state: _primitives.State = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        _primitives.check_percentile(self, self.percentile)
+        _levels.check_percentile(self, self.percentile)
 
     def fit(self, X_ND: Any) -> Self:
         """Learn middle and step of each dimension."""
-        middle_D, half_D = _primitives.calibrated(_primitives.fitting(self, X_ND), self.percentile)
+        middle_D, half_D = _levels.calibrated(_primitives.fitting(self, X_ND), self.percentile)
         return replace(self, state={"middle": middle_D, "step": half_D / np.float32(_LEVELS)})
 
     def encode(self, X_ND: Any) -> _codes.Codes:
         """Round to the nearest level."""
         middle_D, step_D = self._learnt()
         rows_ND = _primitives.encoding(self, X_ND, len(step_D))
-        levels_ND = np.clip(np.rint((rows_ND - middle_D) / step_D), -_LEVELS, _LEVELS)
-        return _codes.pack(levels_ND.astype(np.int8), dim=len(step_D))
+        return _codes.pack(_levels.nearest(rows_ND, middle_D, step_D, -_LEVELS, _LEVELS), dim=len(step_D))
 
     def decode(self, codes: _codes.Codes) -> Floats:
         """Middle plus level times step."""

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from btoks.methods import method
@@ -72,9 +71,7 @@ class Ternary:
         mean_D, size_D = self._learnt()
         data_NB = _primitives.data(self, codes)
         query = _primitives.queries(query_MD, codes)
-        padded = np.pad(_primitives.beside(mean_D, query) * size_D, ((0, 0), (0, -codes.dim % _TRITS)))
-        runs_MJT = padded.reshape(len(query), self.bytes_per_vector(codes.dim), _TRITS)
-        table_MJV = torch.from_numpy(runs_MJT @ _WORDS.T.astype(np.float32))
+        table_MJV = _kernels.run_tables(_primitives.beside(mean_D, query) * size_D, _WORDS.astype(np.float32))
         return _kernels.tables(table_MJV, data_NB) + (query @ mean_D)[:, None]
 
     def bytes_per_vector(self, dim: int) -> int:
