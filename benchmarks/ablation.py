@@ -106,11 +106,11 @@ def run(job: tuple[str, int, Path, Path, int]) -> Path:
 
 def scored(model: Any) -> dict[str, Any]:
     """Every query's measures on the mini benchmark, and the share of tokens that the memory gives back."""
+    from btoks.bundled import benchmark
     from btoks.evaluation import evaluate, metrics
-    from btoks.evaluation.mini import bundled
     from btoks.evaluation.records import tasks
 
-    report = evaluate(model, tasks(bundled()))
+    report = evaluate(model, tasks(benchmark()))
     found = {}
     for result in report.results:
         values = {}

@@ -1,4 +1,4 @@
-"""The command line run in this process, and the model it runs on."""
+"""The command line run in this process."""
 
 from __future__ import annotations
 
@@ -8,18 +8,13 @@ import os
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from unittest.mock import patch
 
 from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 from transformers.utils import logging
 
-import btoks
 from btoks.cli import main
-from items import attached
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -69,9 +64,3 @@ def run(*argv: object, stdin: bytes | None = b"") -> Ran:
         logging.enable_progress_bar()
         (disable_progress_bars if bars_off else enable_progress_bars)()
     return Ran(status, out.getvalue(), err.getvalue())
-
-
-def cached_model(cache: Path) -> Path:
-    """A cache in which an untrained tiny model stands for the one that `btoks demo` trains."""
-    btoks.save(attached("qwen3_vl"), cache / "demo")
-    return cache

@@ -273,7 +273,6 @@ def test_what_is_no_model_is_said_in_one_line(tmp_path: Path, monkeypatch: pytes
         (tmp_path / "empty", "no config.json"),
         (tmp_path / "broken", "no readable config.json"),
         ("nobody/nothing", "HF_HUB_OFFLINE"),
-        ("btoks-mini", "btoks demo"),
     ]:
         with pytest.raises(BtoksError, match=said) as caught:
             btoks.load(path)
@@ -289,8 +288,3 @@ def test_a_hub_model_in_the_cache_opens_offline(tmp_path: Path, monkeypatch: pyt
     (repository / "refs/main").write_text("0123")
     opened = btoks.load("VLM2Vec/VLM2Vec-V2.0")
     assert (record(opened)["layout"], record(opened)["backbone"]) == ("vlm2vec", "VLM2Vec/VLM2Vec-V2.0")
-
-
-def test_btoks_mini_is_the_model_the_demo_has_trained(cache: Path) -> None:
-    btoks.save(btoks.attach(tiny.backbone("qwen3")), cache / "demo")
-    assert convert.native("btoks-mini") == cache / "demo"

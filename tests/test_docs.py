@@ -1,7 +1,7 @@
 """Every block of code in README.md and docs/ runs: Python in one namespace a page, `btoks` lines in this process.
 
 A block whose first line names a file after the language is that file; only ```text is for reading alone. The pages may
-use photos/, report.pdf, clip.mp4, note.txt, the folders `backbone` and `vlm2vec-v2`, and the cached btoks-mini.
+use photos/, report.pdf, clip.mp4, note.txt, the folders `backbone` and `vlm2vec-v2`, and btoks-mini.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pytest
 
 import tiny
 from btoks.bundled import sample
-from command import cached_model, run
+from command import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,13 +44,8 @@ def blocks(page: Path) -> Iterator[Block]:
         yield Block(language, file, found[2], text[: found.start()].count("\n") + 2)
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return cached_model(tmp_path_factory.mktemp("cache"))
-
-
 @pytest.fixture
-def home(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "photos").mkdir()
     for place, photo in enumerate(sorted((sample() / "photos" / "aquarium").iterdir())[:3], start=1):
         shutil.copy(photo, tmp_path / "photos" / f"{place}.jpg")
@@ -59,7 +54,7 @@ def home(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copy(min((sample() / "notes").iterdir()), tmp_path / "note.txt")
     tiny.folder("qwen3_vl", tmp_path / "backbone")
     tiny.folder("qwen2_vl", tmp_path / "vlm2vec-v2")
-    monkeypatch.setenv("BTOKS_CACHE", str(cache))
+    monkeypatch.setenv("BTOKS_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -30,15 +30,15 @@ def methods_page() -> str:
     """The table of methods, a section a family."""
     lines = [_HEAD]
     for family in families():
-        lines += [
-            f"## {family}\n",
-            "| name | title | paper | stage | trained | needs the query |",
-            "|---|---|---|---|---|---|",
-        ]
-        for card in cards(family):
+        found = cards(family)
+        more = ["inputs", "cost"] if any(card.cost for card in found) else []
+        columns = ["name", "title", "paper", "stage", "trained", "needs the query", *more]
+        lines += [f"## {family}\n", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+        for card in found:
             title = f"{card.system}: {card.title}" if card.system else card.title
-            marks = ("yes" if mark else "no" for mark in (card.trained, card.query_aware))
-            lines.append(f"| {' | '.join([f'`{card.name}`', title, card.paper, card.stage, *marks])} |")
+            marks = ["yes" if mark else "no" for mark in (card.trained, card.query_aware)]
+            last = [", ".join(card.takes), card.cost] if more else []
+            lines.append(f"| {' | '.join([f'`{card.name}`', title, card.paper, card.stage, *marks, *last])} |")
         lines.append("")
     return "\n".join(lines)
 

@@ -1,6 +1,6 @@
-"""Makes docs/page.webp: the sample, indexed with the demo's model, searched in a browser: `make_screenshot.py`.
+"""Makes docs/page.webp: the sample, indexed with the bundled model, searched in a browser: `make_screenshot.py`.
 
-Needs Debian's chromium, Python's playwright, and the model that `btoks demo` trains.
+Needs Debian's chromium and Python's playwright.
 """
 
 from __future__ import annotations

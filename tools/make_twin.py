@@ -10,8 +10,9 @@ import json
 from pathlib import Path
 
 import btoks
+from btoks.bundled import benchmark
 from btoks.evaluation import evaluate
-from btoks.evaluation.mini import Bench, bundled, data_key
+from btoks.evaluation.mini import Bench, data_key
 
 NAME = "trained last token"
 
@@ -21,7 +22,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, help="folder of the twin")
     parser.add_argument(
-        "--out", type=Path, default=bundled() / "twin.json", help="file to write (default: %(default)s)"
+        "--out", type=Path, default=benchmark() / "twin.json", help="file to write (default: %(default)s)"
     )
     arguments = parser.parse_args()
     model = btoks.load(arguments.model)
@@ -30,7 +31,7 @@ def main() -> None:
     }
     held = {
         "name": NAME,
-        "data": data_key(bundled()),
+        "data": data_key(benchmark()),
         "model": reports["layers"].model,
         "scores": {kind: report.scores() for kind, report in reports.items()},
     }

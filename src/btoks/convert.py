@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import btoks
+from btoks import bundled
 from btoks.errors import BtoksError, did_you_mean
 from btoks.prompts import LAYOUTS
 
@@ -36,10 +37,7 @@ def native(path: str | Path) -> Path:
     PosixPath('path/to/model')
     """
     if str(path) == BUNDLED:
-        demo = cache_dir() / "demo"
-        if not demo.is_dir():
-            raise BtoksError(BUNDLED, "no model is bundled yet", "run `btoks demo`, which trains and caches one")
-        return demo
+        return bundled.model()
     folder = located(path)
     kind = recognise(folder)
     if kind == "btoks":

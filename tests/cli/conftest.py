@@ -1,4 +1,4 @@
-"""A cached model, and a folder with media of every kind."""
+"""A tiny model in place of the bundled one, a cache of its own for every test, and media of every kind."""
 
 from __future__ import annotations
 
@@ -7,21 +7,26 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import btoks
+from btoks import bundled
 from btoks.bundled import sample
-from command import cached_model
+from items import attached
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return cached_model(tmp_path_factory.mktemp("cache"))
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bundled") / "btoks-mini"
+    btoks.save(attached("qwen3_vl"), folder)
+    return folder
 
 
 @pytest.fixture(autouse=True)
-def _bundled(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BTOKS_CACHE", str(cache))
+def _defaults(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundled, "model", lambda: small)
+    monkeypatch.setenv("BTOKS_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("BTOKS_DEBUG", raising=False)
 
 

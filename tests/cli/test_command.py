@@ -17,7 +17,7 @@ from command import run
 from items import python
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    pass
 
 PATHS = os.pathsep.join(filter(None, sys.path))
 
@@ -145,10 +145,3 @@ def test_progress_is_a_live_line_on_a_terminal(monkeypatch: pytest.MonkeyPatch):
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
-
-
-def test_without_a_model_at_hand_it_says_how_to_get_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("BTOKS_CACHE", str(tmp_path))
-    ran = run("embed", stdin=b'{"text": "a red fox"}')
-    assert ran.status == 1
-    assert "btoks demo" in ran.line

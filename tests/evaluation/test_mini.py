@@ -15,12 +15,11 @@ from PIL import Image
 
 import btoks
 from btoks import methods
-from btoks.bundled import captions, sample
-from btoks.evaluation import Entry, Task, evaluate
-from btoks.evaluation import mini as benchmark
+from btoks.bundled import benchmark, captions, sample
+from btoks.evaluation import Entry, Task, evaluate, mini
 from btoks.evaluation.baselines import LinearMap, WordsAndColours
 from btoks.evaluation.metrics import chance
-from btoks.evaluation.mini import LAST, LINEAR, OWN, RANDOM, WORDS, Bench, baselines, bundled, data_key, measure
+from btoks.evaluation.mini import LAST, LINEAR, OWN, RANDOM, WORDS, Bench, baselines, data_key, measure
 from btoks.evaluation.mmeb.registry import META_TASKS
 from btoks.evaluation.run import evaluate_task
 from btoks.evaluation.task import check
@@ -29,7 +28,7 @@ from evaluation.record_folder import write
 from items import attached
 
 LIMITS = json.loads((Path(__file__).parents[2] / "tools" / "mini.json").read_text(encoding="utf-8"))["folders"]
-FILES = [path for path in bundled().rglob("*") if path.is_file()]
+FILES = [path for path in benchmark().rglob("*") if path.is_file()]
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +71,7 @@ def test_the_bundled_data_are_small_and_licensed() -> None:
     size = sum(path.stat().st_size for path in FILES)
     assert size <= 7_000_000
     assert size + sum(path.stat().st_size for path in sample().rglob("*") if path.is_file()) <= 12_000_000
-    text = (bundled() / "LICENSES.md").read_text(encoding="utf-8")
+    text = (benchmark() / "LICENSES.md").read_text(encoding="utf-8")
     rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")][1:]
     assert {row[0] for row in rows} == {path.parent.name for path in FILES if path.name == "records.jsonl"}
     for _, origin, commit, licence, author in rows:
@@ -86,7 +85,7 @@ def test_the_bundled_data_are_small_and_licensed() -> None:
 def test_nothing_bundled_for_testing_is_in_the_sample() -> None:
     """The sample is trained on: no picture of it, nor a text of a page, is asked for here."""
     theirs = np.stack([look(Image.open(path)) for path in sample().rglob("*") if path.suffix in (".jpg", ".png")])
-    for path in bundled().rglob("*.webp"):
+    for path in benchmark().rglob("*.webp"):
         if path.parent.parent.name in ("aquarium", "cards", "grocery", "recipes", "flags", "emoji"):
             with Image.open(path) as image:
                 assert np.abs(theirs - look(image)).mean(axis=1).min() > 4, path
@@ -97,9 +96,9 @@ def test_nothing_bundled_for_testing_is_in_the_sample() -> None:
 
 
 def test_stored_scores_are_of_these_data() -> None:
-    for file in bundled().glob("*.json"):
+    for file in benchmark().glob("*.json"):
         held = json.loads(file.read_text(encoding="utf-8"))
-        assert held["data"] == data_key(bundled())
+        assert held["data"] == data_key(benchmark())
         assert all(list(scores) == [task.name for task in Bench.of().tasks] for scores in held["scores"].values())
 
 
@@ -136,7 +135,7 @@ def test_the_command_on_what_comes_along(home: Path, tmp_path: Path, monkeypatch
     names = [task.name for task in Bench.of(tmp_path / "data").tasks]
     scores = {"layers": dict.fromkeys(names, 0.75), "pictures": dict.fromkeys(names, 0.25)}
     (tmp_path / "data" / "twin.json").write_text(json.dumps({"name": "twin", "scores": scores}))
-    monkeypatch.setattr(benchmark, "bundled", lambda: tmp_path / "data")
+    monkeypatch.setattr(mini, "benchmark", lambda: tmp_path / "data")
     ran = run("eval", "mini", "--model", home / "model", "--no-layers", "--device", "cpu")
     assert ran.status == 0, ran.err
     head, *rows = [line.split("  ") for line in ran.out.splitlines() if line.strip()]

@@ -1,4 +1,4 @@
-"""What travels inside the package: a sample folder of mixed media, for the demo, the tests and a first training."""
+"""What travels inside the package: a small trained model, and a sample folder of mixed media to try it on."""
 
 from __future__ import annotations
 
@@ -20,6 +20,16 @@ class Caption:
 def sample() -> Path:
     """The sample folder, e.g. `sample() / "flags" / "brazil.png"`; its LICENSES.md has a line a file."""
     return Path(str(resources.files(__name__) / "sample"))
+
+
+def benchmark() -> Path:
+    """The data of `btoks eval mini`, laid out as any data folder; its LICENSES.md has a line a source."""
+    return Path(str(resources.files(__name__) / "mini"))
+
+
+def model() -> Path:
+    """The folder of btoks-mini: `btoks.load("btoks-mini")` opens it, its README.md tells what it was trained on."""
+    return Path(str(resources.files(__name__) / "btoks-mini"))
 
 
 def captions() -> list[Caption]:

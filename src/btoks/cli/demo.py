@@ -6,10 +6,7 @@ from btoks.cli.screen import Json, quiet
 
 
 def demo(ctx: typer.Context, *, as_json: Json = False) -> None:
-    """Embed the bundled sample and search it, offline. Example: btoks demo
-
-    The first run trains and caches a small model, in about three minutes.
-    """
+    """Embed the bundled sample and search it, offline. Example: btoks demo"""
     quiet(ctx)
     from btoks.demo import run
 

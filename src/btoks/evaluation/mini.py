@@ -12,12 +12,12 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from btoks import methods
 from btoks.bottleneck import record
+from btoks.bundled import benchmark
 from btoks.errors import BtoksError
 from btoks.evaluation.baselines import LinearMap, WordsAndColours
 from btoks.evaluation.encoding import Step
@@ -60,11 +60,6 @@ class Table:
         return {**found, "overall": found["overall"]["all"], "seconds": round(self.report.seconds, 1)}
 
 
-def bundled() -> Path:
-    """The data that come along: `bundled() / "flags" / "records.jsonl"`; LICENSES.md names every folder's origin."""
-    return Path(str(resources.files("btoks.bundled") / "mini"))
-
-
 @dataclass(frozen=True)
 class Bench:
     """The tasks of a split of some data."""
@@ -81,7 +76,7 @@ class Bench:
         >>> len(Bench.of().tasks)
         36
         """
-        home = bundled() if data is None else data
+        home = benchmark() if data is None else data
         return cls(home, split, layers, tasks(home, split, layers=layers))
 
     def passes(self) -> dict[str, int]:
@@ -111,7 +106,7 @@ def measure(
                 begin(named(task.name), len(task.queries) + len(task.corpus))
             yield task
 
-    own = bench.home == bundled()
+    own = bench.home == benchmark()
     settings = {"benchmark": "mini", "split": bench.split, "layers": bench.layers, "data": data_key(bench.home)}
     report = evaluate(model, told(str), out=out, name=name, step=step, settings=settings)
     columns = {OWN: report.scores()}

@@ -1,4 +1,7 @@
-"""The first stage of `mini`: a model from nothing learns to tell what it sees, with the whole input before it."""
+"""The first stage of `mini`: a model from nothing learns to tell things apart, and a little to say what they are.
+
+Embeddings of a new model fall together, and stay so, where it learns faster or gives more weight to words.
+"""
 
 from __future__ import annotations
 
@@ -15,23 +18,22 @@ if TYPE_CHECKING:
 
 
 def recipe() -> Recipe:
-    """Captioning through the whole cache, beside contrast."""
+    """Contrast, with some captioning through the mask."""
     return Recipe(
         "mini_captions",
         model=make,
         sets=tuple(each for each in SETS if each.side != "none"),
-        steps=300,
+        steps=900,
         batch=32,
         chunk=32,
         block=32,
-        lr=3e-4,
-        warmup=50,
-        schedule="cosine",
-        weight=1.0,
-        mask=False,
+        lr=1e-4,
+        warmup=30,
+        schedule="constant_with_warmup",
+        weight=0.1,
         temperature=0.05,
         longest_target=32,
-        max_tokens=160,
+        max_tokens=64,
         workers=1,
     )
 
