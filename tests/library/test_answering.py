@@ -15,7 +15,7 @@ from btoks.errors import BtoksError
 from btoks.library import Library, answering
 from btoks.library.memories import from_bytes
 from items import attached, features
-from library.test_indexing import write
+from library.stored import write
 from media import samples
 
 TEXTS = ("a red fox in the snow", "two people read a book", "the bus stands in front of the station")

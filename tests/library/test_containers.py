@@ -15,7 +15,7 @@ import pytest
 from pyarrow import parquet
 
 from btoks.library import Library, containers
-from library.test_indexing import contents, write
+from library.stored import contents, write
 from media import samples
 
 MEMBERS = {"a/fox.txt": b"a red fox", "b/photo.png": samples.samples()["png"], "paper.pdf": samples.pdf(2)}

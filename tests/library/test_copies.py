@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from btoks.library import Library, commit, ingest
-from library.test_indexing import contents, write
+from library.stored import contents, write
 
 if TYPE_CHECKING:
     from pathlib import Path

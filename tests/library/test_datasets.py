@@ -11,7 +11,7 @@ import pytest
 from btoks.errors import BtoksError
 from btoks.library import Library
 from items import picture
-from library.test_indexing import contents
+from library.stored import contents
 from media import samples
 
 if TYPE_CHECKING:

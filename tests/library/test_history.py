@@ -12,7 +12,7 @@ from pyarrow import parquet
 from btoks.errors import BtoksError
 from btoks.library import Library, history
 from command import run
-from library.test_indexing import contents, same, vectors, write
+from library.stored import contents, same, vectors, write
 
 if TYPE_CHECKING:
     from pathlib import Path

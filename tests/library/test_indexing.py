@@ -15,14 +15,8 @@ import btoks
 from btoks.errors import BtoksError
 from btoks.library import Library
 from items import attached, picture, streamed
+from library.stored import contents, same, vectors, write
 from media import samples
-
-
-def write(folder: Path, name: str, content: str | bytes) -> Path:
-    path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return path
 
 
 @pytest.fixture
@@ -41,28 +35,6 @@ def files(tmp_path: Path) -> Path:
 @pytest.fixture
 def library(tmp_path: Path, model: Path) -> Library:
     return Library.create(tmp_path / "library", model=model)
-
-
-def contents(library: Library) -> dict[str, dict[str, Any]]:
-    """Every row by id, without its vector, which may differ in the last bit with the batch it was made in."""
-    rows = library._store.get("id IS NOT NULL")
-    assert len({row["id"] for row in rows}) == len(rows)
-    return {row["id"]: {key: value for key, value in row.items() if key != "vector"} for row in rows}
-
-
-def vectors(library: Library) -> dict[str, Any]:
-    return library._store.vectors(sorted(contents(library)))
-
-
-def same(one: Library, other: Library) -> None:
-    """The same rows and vectors, and whole."""
-    assert contents(one) == contents(other)
-    mine, theirs = vectors(one), vectors(other)
-    for name in mine:
-        np.testing.assert_allclose(mine[name], theirs[name], rtol=0, atol=1e-5)
-    for library in (one, other):
-        facts = library.check()
-        assert (facts["missing"], facts["orphans"]) == (0, 0)
 
 
 def scratch(files: Path, model: Path, tmp_path: Path) -> Library:

@@ -23,7 +23,7 @@ import pytest
 from btoks.errors import BtoksError
 from btoks.library import Library, disk
 from items import python
-from library.test_indexing import same, write
+from library.stored import same, write
 
 KILLS = 10
 _RUNS = """

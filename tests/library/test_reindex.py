@@ -21,7 +21,7 @@ from btoks.errors import BtoksError
 from btoks.library import Library, embedding, quantized, reindex, store
 from command import run
 from items import attached, picture
-from library.test_indexing import contents, same, write
+from library.stored import contents, same, write
 from media import samples
 
 

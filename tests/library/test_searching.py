@@ -14,7 +14,7 @@ from btoks.bundled import sample
 from btoks.errors import BtoksError
 from btoks.library import Library, calibration, settings, store
 from items import attached, streamed
-from library.test_indexing import write
+from library.stored import write
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

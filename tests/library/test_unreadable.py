@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from btoks.library import Library
-from library.test_indexing import contents, write
+from library.stored import contents, write
 from library.test_killed import _as_nobody
 from media import samples
 

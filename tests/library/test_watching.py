@@ -18,7 +18,7 @@ import pytest
 
 from btoks.library import Library
 from btoks.library.disk import writing
-from library.test_indexing import contents, write
+from library.stored import contents, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

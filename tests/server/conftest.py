@@ -18,7 +18,7 @@ from btoks.bundled import sample
 from btoks.library import Library
 from btoks.server import create
 from library.conftest import model  # noqa: F401 - a fixture
-from library.test_indexing import write
+from library.stored import write
 from media import samples
 from server.pages import addresses, browser, opened, seen  # noqa: F401 - fixtures
 

@@ -18,7 +18,7 @@ from btoks.bundled import sample
 from btoks.library import Library
 from btoks.media import Source, load
 from btoks.server import create
-from library.test_indexing import write
+from library.stored import write
 from media import samples
 from server.conftest import PAGE, Live, serving
 

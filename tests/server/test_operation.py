@@ -18,7 +18,7 @@ import pytest
 
 from btoks.library import Library
 from btoks.server import create
-from library.test_indexing import write
+from library.stored import write
 from server.conftest import Live, serving, until
 from server.test_batching import busy, inside, metric
 

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
     from btoks.condensation import Memory
+    from btoks.library.interface import Store
     from btoks.library.ranking import Hit
     from btoks.library.schema import Row
-    from btoks.library.store import LanceStore
     from btoks.library.view import View
 
 _TEXT, _FRAMES = 2_000, 4
@@ -143,7 +143,7 @@ def joined(memories: Sequence[Memory], model: SentenceTransformer) -> Memory:
     return whole.to(model.device)
 
 
-def _originals(store: LanceStore, hits: Sequence[Hit], unread: list[BtoksError]) -> list[tuple[Hit, dict[str, Any]]]:
+def _originals(store: Store, hits: Sequence[Hit], unread: list[BtoksError]) -> list[tuple[Hit, dict[str, Any]]]:
     """Every hit's part of its original, decoded in a worker."""
     from btoks.media import Decoder, Limits
 

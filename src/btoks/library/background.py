@@ -14,15 +14,17 @@ from pathlib import Path
 from btoks.errors import BtoksError
 from btoks.library import settings, upkeep
 from btoks.library.disk import Syncer, indexing
+from btoks.library.lease import SECONDS
+from btoks.library.objects import Home, home
 from btoks.library.tables import connected
 
 _TRIES = 3
 _running: dict[str, subprocess.Popen[bytes]] = {}
 
 
-def start(folder: Path, exact_below: int) -> None:
+def start(folder: Home, exact_below: int) -> None:
     """Begin to build the index, unless this process has begun to already."""
-    where = str(folder.absolute())
+    where = str(folder.absolute() if isinstance(folder, Path) else folder)
     if where in _running and _running[where].poll() is None:
         return
     command = [sys.executable, "-m", "btoks.library.background", where, str(exact_below)]
@@ -32,10 +34,10 @@ def start(folder: Path, exact_below: int) -> None:
     )
 
 
-def build(folder: Path, exact_below: int) -> None:
+def build(folder: Home, exact_below: int) -> None:
     """Build the index if it is due; another process that does so already is left to it."""
     try:
-        with indexing(folder, wait=0):
+        with indexing(folder, wait=0 if isinstance(folder, Path) else 2 * SECONDS):
             for last in (False,) * (_TRIES - 1) + (True,):
                 noted = settings.read(folder)
                 try:
@@ -51,4 +53,4 @@ def build(folder: Path, exact_below: int) -> None:
 
 if __name__ == "__main__":
     os.nice(10)
-    build(Path(sys.argv[1]), int(sys.argv[2]))
+    build(home(sys.argv[1]), int(sys.argv[2]))

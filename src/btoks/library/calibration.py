@@ -71,7 +71,7 @@ def score(value: float) -> float:
 def of_queries(queries_QD: Vectors, sample: Scan, totals: dict[str, int]) -> dict[str, Level]:
     """The level of each kind for queries of text."""
     return {
-        kind: _level(queries_QD @ vectors_ND.T, totals.get(kind, 0), _RARE)
+        kind: _level(sample.compare(queries_QD, vectors_ND), totals.get(kind, 0), _RARE)
         for kind, (_, vectors_ND) in sample.kinds.items()
     }
 
@@ -84,7 +84,7 @@ def of_items(kind: str, sample: Scan, totals: dict[str, int]) -> dict[str, Level
     chosen = np.unique(np.linspace(0, len(ids) - 1, _QUERIES).astype(int))
     levels = {}
     for other, (_, others_ND) in sample.kinds.items():
-        scores_QN = vectors_ND[chosen] @ others_ND.T
+        scores_QN = sample.compare(vectors_ND[chosen], others_ND)
         if other == kind:  # an item says nothing about how near unrelated ones are to it
             scores_QN[np.arange(len(chosen)), chosen] = np.nan
         levels[other] = _level(scores_QN, totals.get(other, 0), _HALF)

@@ -11,17 +11,16 @@ from btoks.library.records import Records
 from btoks.library.tables import connected
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
-    from btoks.library.memories import Memories
+    from btoks.library.objects import Home
     from btoks.library.store import LanceStore
+    from btoks.library.view import View
 
 _QUERIES, _K, _ALL = 64, 10, 1_000_000
 
 
-def check(folder: Path, store: LanceStore, queries_QD: NDArray[np.float32] | None) -> dict[str, Any]:
+def check(folder: Home, store: LanceStore, queries_QD: NDArray[np.float32] | None) -> dict[str, Any]:
     """`missing`: contents of files without rows; `orphans`: rows without a file; `recall`: of the exact 10 nearest.
 
     Recall is measured with queries of text, which lie farther from pictures than pictures do, kind by kind, as a
@@ -43,12 +42,13 @@ def check(folder: Path, store: LanceStore, queries_QD: NDArray[np.float32] | Non
     }
 
 
-def stats(folder: Path, store: LanceStore, memories: Memories | None) -> dict[str, Any]:
+def stats(view: View) -> dict[str, Any]:
     """Files, those that are bad, rows by kind, memories, bytes."""
-    known = Records(connected(folder)).all()
+    known = Records(connected(view.folder)).all()
     bad = sum(record.error is not None for record in known.values())
-    kept = {} if memories is None else memories.stats()
-    return {"files": len(known), "bad_files": bad, **store.stats(), **kept}
+    kept = {} if view.memories is None else view.memories.stats()
+    about = {"path": str(view.folder), "model": view.noted.model, "files": len(known), "bad_files": bad}
+    return {**about, **view.store.stats(), **kept}
 
 
 def _stored(store: LanceStore) -> NDArray[np.float32]:

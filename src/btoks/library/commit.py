@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
     from btoks.errors import BtoksError
     from btoks.library.disk import Syncer
+    from btoks.library.interface import Store
     from btoks.library.memories import Memories
     from btoks.library.records import Record, Records
     from btoks.library.schema import Row
-    from btoks.library.store import LanceStore
 
 _TIDY_EVERY = 50
 
@@ -38,6 +38,8 @@ class Job:
     rows: list[Row] = field(default_factory=list)
     errors: list[BtoksError] = field(default_factory=list)
     memories: dict[str, bytes] = field(default_factory=dict)
+    written: int = 0
+    """How many of its rows are in the table already."""
     trouble: BtoksError | None = None
     """Why the file has to be read again by the next run."""
 
@@ -51,7 +53,7 @@ class Job:
 class Book:
     """All records, and the contents that have rows, as they were at the last commit."""
 
-    def __init__(self, store: LanceStore, records: Records, syncer: Syncer, memories: Memories | None = None) -> None:
+    def __init__(self, store: Store, records: Records, syncer: Syncer, memories: Memories | None = None) -> None:
         self._store, self._records, self._syncer, self._memories = store, records, syncer, memories
         self._commits = 0
         self.known: dict[str, Record] = records.all()

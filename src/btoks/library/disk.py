@@ -8,16 +8,22 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
+import tempfile
 import threading
 import time
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from btoks.errors import BtoksError
+from btoks.library.lease import leased, still
+from btoks.library.objects import Address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
+
+    from btoks.library.objects import Home
 
 _LOCK, _INDEXING = "lock", "indexing"
 _SYNC_EVERY = 5.0
@@ -28,7 +34,7 @@ class BusyError(BtoksError):
     """Another process holds the lock."""
 
 
-def writing(folder: Path, *, wait: float, waiting: Callable[[str], Any] | None = None) -> AbstractContextManager[None]:
+def writing(folder: Home, *, wait: float, waiting: Callable[[str], Any] | None = None) -> AbstractContextManager[None]:
     """Hold the library's lock; the system lets go of it when its holder ends, however it ends.
 
     `waiting` is told once, in a line, if another writer has it.
@@ -36,13 +42,17 @@ def writing(folder: Path, *, wait: float, waiting: Callable[[str], Any] | None =
     return _holding(folder, _LOCK, "another process writes to it", wait, waiting)
 
 
-def indexing(folder: Path, *, wait: float) -> AbstractContextManager[None]:
+def indexing(folder: Home, *, wait: float) -> AbstractContextManager[None]:
     """Hold the lock under which the index of the vectors is built, and files are merged."""
     return _holding(folder, _INDEXING, "its index is being built", wait, None)
 
 
 @contextmanager
-def _holding(folder: Path, name: str, reason: str, wait: float, waiting: Callable[[str], Any] | None) -> Iterator[None]:
+def _holding(folder: Home, name: str, reason: str, wait: float, waiting: Callable[[str], Any] | None) -> Iterator[None]:
+    if isinstance(folder, Address):
+        with leased(folder / name, lambda: _busy(folder, reason), wait, waiting):
+            yield
+        return
     try:
         descriptor = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
@@ -62,15 +72,22 @@ def _locked(descriptor: int, folder: Path, reason: str, wait: float, waiting: Ca
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         if time.monotonic() >= deadline:
-            raise BusyError(str(folder), reason, "try again when that one is done")
+            raise _busy(folder, reason)
         if waiting is not None and not told:
             waiting(f"{folder}: {reason}; waiting up to {wait:.0f} s")
             told = True
         time.sleep(_ASK_EVERY)
 
 
-def replace_file(path: Path, data: bytes) -> None:
+def _busy(folder: Home, reason: str) -> BusyError:
+    return BusyError(str(folder), reason, "try again when that one is done")
+
+
+def replace_file(path: Home, data: bytes) -> None:
     """Write a file so that it is there whole or not at all, also after a power loss."""
+    if isinstance(path, Address):
+        path.write(data)
+        return
     part = path.with_name(f".{path.name}.part")
     with part.open("wb") as file:
         file.write(data)
@@ -80,24 +97,69 @@ def replace_file(path: Path, data: bytes) -> None:
     _sync(path.parent)
 
 
-def make_folder(folder: Path) -> None:
+def append_line(path: Home, line: str) -> None:
+    """Add a line, in front of which a new one begins: what a killed writer has left of a line spoils no other."""
+    if isinstance(path, Address):
+        path.write((path.read_bytes() if path.is_file() else b"") + f"\n{line}".encode())
+        return
+    with path.open("a", encoding="utf-8") as lines:
+        lines.write(f"\n{line}")
+
+
+def remove(path: Home) -> None:
+    """Remove a file, or a folder with all that it holds, if it is there."""
+    if isinstance(path, Address):
+        path.remove()
+    elif path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def local(path: Home, *, written: bool = False) -> Iterator[Path]:
+    """A file of this machine in the place of an object: with its bytes, or to be put there once it is written."""
+    if not isinstance(path, Address):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="btoks-") as folder:
+        file = Path(folder) / path.name
+        if not written:
+            file.write_bytes(path.read_bytes())
+        yield file
+        if written:
+            path.write(file.read_bytes())
+
+
+def make_folder(folder: Home) -> None:
     """Make a folder, and those above it, so that they are still there after a power loss."""
+    if isinstance(folder, Address):
+        return
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for each in missing:
         _sync(each.parent)
 
 
-def swap_file(part: Path, path: Path) -> None:
+def swap_file(folder: Home, part: str, name: str) -> None:
     """Put a file that is synced already in the place of another, in one step that a power loss does not undo."""
-    part.replace(path)
+    if isinstance(folder, Address):
+        still(folder / _LOCK)
+        (folder / name).write((folder / part).read_bytes())
+        (folder / part).remove()
+        return
+    path = folder / name
+    (folder / part).replace(path)
     _sync(path.parent)
 
 
 class Syncer:
-    """Syncs the files of a folder that it has not yet synced; the store's files never change once they are there."""
+    """Syncs the files of a folder that it has not yet synced; the store's files never change once they are there.
 
-    def __init__(self, folder: Path) -> None:
+    On object storage, which is durable by itself, it looks whether the lock is still held.
+    """
+
+    def __init__(self, folder: Home) -> None:
         self._folder = folder
         self._done: dict[str, tuple[int, int]] = {}
         self._folders: set[str] = set()
@@ -106,11 +168,14 @@ class Syncer:
 
     def now_and_then(self) -> None:
         """Sync, if the last time is some seconds ago."""
-        if time.monotonic() - self._last >= _SYNC_EVERY:
+        if isinstance(self._folder, Address) or time.monotonic() - self._last >= _SYNC_EVERY:
             self.sync()
 
     def sync(self) -> None:
         """Sync everything that is new: files first, then the folders that name them."""
+        if isinstance(self._folder, Address):
+            still(self._folder / _LOCK)
+            return
         with self._turn:
             for folder, folders, names in os.walk(self._folder, topdown=False):
                 fresh = [self._fresh(os.path.join(folder, name)) for name in names]  # noqa: PTH118

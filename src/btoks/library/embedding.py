@@ -21,7 +21,7 @@ from btoks.library import store as stores
 from btoks.library.containers import entries
 from btoks.library.memories import Memories, to_bytes
 from btoks.library.names import from_text, shown
-from btoks.library.parts import Cutter, Part
+from btoks.library.parts import Cutter, Part, in_context
 from btoks.library.records import Record, Records
 from btoks.library.store import LanceStore
 from btoks.library.tables import connected
@@ -134,8 +134,7 @@ def _items(view: View, done: set[str], report: Report) -> Iterator[tuple[str, An
     left = [row for row in rows if row["id"] not in done]
     texts = [row["id"] for row in left if row["kind"] == "text"]
     for start in range(0, len(texts), _PIECE):
-        for row in view.store.by("id", texts[start : start + _PIECE], ["id", "text"]):
-            yield row["id"], {"text": row["text"]}
+        yield from _passages(view, set(texts[start : start + _PIECE]))
     media: dict[str, set[str]] = defaultdict(set)
     for row in left:
         if row["kind"] != "text":
@@ -145,6 +144,20 @@ def _items(view: View, done: set[str], report: Report) -> Iterator[tuple[str, An
     for start in range(0, len(names), _PIECE):
         for row in view.store.by("id", names[start : start + _PIECE], ["id", "path", "text", "thumbnail"]):
             yield from _fallback(row, report)
+
+
+def _passages(view: View, names: set[str]) -> Iterator[tuple[str, Any]]:
+    """Texts as they were cut: with the passages around them."""
+    held = view.store.by("id", sorted(names), ["id", "content"])
+    by_content: dict[str, dict[int, Row]] = defaultdict(dict)
+    for row in view.store.by("content", sorted({row["content"] for row in held}), ["id", "content", "kind", "text"]):
+        if row["kind"] == "text":
+            by_content[row["content"]][int(row["id"][len(row["content"]) + 1 :] or 1)] = row
+    for rows in by_content.values():
+        cut = [rows[number] for number in sorted(rows)]
+        for place, row in enumerate(cut):
+            if row["id"] in names:
+                yield row["id"], in_context([each["text"] for each in cut], place)
 
 
 def _originals(view: View, media: Mapping[str, set[str]]) -> Iterator[tuple[str, Any]]:

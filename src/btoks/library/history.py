@@ -14,12 +14,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from btoks.errors import BtoksError
-from btoks.library.disk import replace_file
+from btoks.library.disk import append_line, remove, replace_file
+from btoks.library.interface import LANCE
 from btoks.library.tables import connected
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from btoks.library.objects import Home
     from btoks.library.view import View
 
 _HISTORY, _RESTORE = "history.jsonl", "restore.json"
@@ -44,6 +44,8 @@ class Version:
 
 def note(view: View, did: str) -> None:
     """Write down what the library is now, unless nothing has changed."""
+    if view.noted.store != LANCE:
+        return
     opened, known = _tables(view), _noted(view.folder)
     tables = {name: int(table.version) for name, table in opened.items()}
     if not tables or (known and known[-1].tables == tables):
@@ -52,8 +54,7 @@ def note(view: View, did: str) -> None:
     now = datetime.now(UTC).isoformat(timespec="seconds")
     last = Version(known[-1].version + 1 if known else 1, now, did, rows, files, tables)
     line = {key: value for key, value in asdict(last).items() if key != "restorable"}
-    with (view.folder / _HISTORY).open("a", encoding="utf-8") as lines:
-        lines.write("\n" + json.dumps(line))  # in front: what a killed writer has left of a line spoils no other
+    append_line(view.folder / _HISTORY, json.dumps(line))
 
 
 def versions(view: View) -> list[Version]:
@@ -89,7 +90,7 @@ def finish(view: View) -> None:
             table.restore(wanted[name])
         else:  # the version is older than the table
             table.delete("true")
-    (view.folder / _RESTORE).unlink()
+    remove(view.folder / _RESTORE)
 
 
 def _kept(tables: dict[str, int], there: dict[str, set[int]], rows: str) -> bool:
@@ -101,7 +102,7 @@ def _kept(tables: dict[str, int], there: dict[str, set[int]], rows: str) -> bool
 def _tables(view: View) -> dict[str, Any]:
     """The library's tables by name."""
     database = connected(view.folder)
-    found = {view.noted.table: view.store.table}
+    found = {view.noted.table: view.lance.table}
     if "files" in database.list_tables().tables:
         found["files"] = database.open_table("files")
     if view.memories is not None:
@@ -109,7 +110,7 @@ def _tables(view: View) -> dict[str, Any]:
     return {name: table for name, table in found.items() if table is not None}
 
 
-def _noted(folder: Path) -> list[Version]:
+def _noted(folder: Home) -> list[Version]:
     try:
         lines = (folder / _HISTORY).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:

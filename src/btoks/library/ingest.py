@@ -59,6 +59,7 @@ class Run:
     paths: list[str]
     prune: bool = False
     force: bool = False
+    engine: str = "local"
 
 
 def update(library: View, syncer: Syncer, run: Run, progress: Callable[[Report], Any] | None = None) -> Report:
@@ -66,8 +67,13 @@ def update(library: View, syncer: Syncer, run: Run, progress: Callable[[Report],
     refuse_other_parts(library.folder, library.noted)
     book = Book(library.store, Records(connected(library.folder)), syncer, library.memories)
     types = types_of(library.store.types())
-    with Reader(book, lambda: library.asker().model, types) as reader:
-        report = Ingest(book, reader, progress).run(run.paths, prune=run.prune, force=run.force)
+    if run.engine == "ray":
+        from btoks.library import distributed
+
+        report = distributed.run(library, book, types, run, progress)
+    else:
+        with Reader(book, lambda: library.asker().model, types) as reader:
+            report = Ingest(book, reader, progress).run(run.paths, prune=run.prune, force=run.force)
     book.tidy()
     return report
 
@@ -107,13 +113,17 @@ class Ingest:
         changed = self._changed(seen)
         self.report.total = len(changed)
         try:
-            for start in range(0, len(changed), _PIECE):
-                self._piece(changed[start : start + _PIECE])
+            step = self._step()
+            for start in range(0, len(changed), step):
+                self._piece(changed[start : start + step])
         finally:
             self._place_many()
         if prune:
             self._prune(before, seen, force=force)
         return self.report
+
+    def _step(self) -> int:
+        return _PIECE
 
     def _changed(self, seen: Walk) -> list[Found]:
         report, changed = self.report, []
@@ -144,7 +154,7 @@ class Ingest:
         self._placed(known)
         if len(self._many.jobs) >= self._many.largest:
             self._place_many()
-        self._written(self._reader.embedded(list(fresh.values())))
+        self._embed(list(fresh.values()))
         for job in copies:
             first = fresh[job.record.digest].record
             if self._book.known.get(first.path) is first:
@@ -201,6 +211,9 @@ class Ingest:
         job.errors = [BtoksError(each.item.replace(there, here), each.reason, each.way_out) for each in twin.errors()]
         job.record.note(job.errors)
 
+    def _embed(self, jobs: list[Job]) -> None:
+        self._written(self._reader.embedded(jobs))
+
     def _written(self, jobs: Iterator[Job]) -> None:
         """Write finished files in batches; an interruption loses none that is finished."""
         batch: list[Job] = []
@@ -247,7 +260,7 @@ class Ingest:
     def _finished(self, jobs: Sequence[Job], *, reused: bool) -> None:
         for job in jobs:
             self.report.done += 1
-            self.report.reused += (reused or not job.rows) and not job.errors
+            self.report.reused += (reused or not (job.rows or job.written)) and not job.errors
             self.report.errors += job.errors
             self._progress(self.report)
 

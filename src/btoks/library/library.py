@@ -11,11 +11,14 @@ from btoks.errors import BtoksError
 from btoks.library import history, quantized, searching, settings, upkeep
 from btoks.library import reindex as reindexing
 from btoks.library.disk import Syncer, indexing
+from btoks.library.interface import LANCE
 from btoks.library.memories import require
+from btoks.library.objects import Address, Home, home
 from btoks.library.rows import types_of
 from btoks.library.turn import turn
 from btoks.library.vectors import rows_of
-from btoks.library.view import View, Views
+from btoks.library.view import View, Views, chosen
+from btoks.similarity import states_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,8 +31,8 @@ if TYPE_CHECKING:
     from btoks.library.asking import Query
     from btoks.library.history import Version
     from btoks.library.ingest import Report
+    from btoks.library.interface import Store
     from btoks.library.ranking import Hit
-    from btoks.library.store import LanceStore
 
 _WAIT = 60.0
 
@@ -42,7 +45,7 @@ class Library:
     >>> library.search("a dog on the beach", where="year >= 2020")  # doctest: +SKIP
     """
 
-    def __init__(self, folder: Path, noted: settings.Settings, *, device: str | None = None) -> None:
+    def __init__(self, folder: Home, noted: settings.Settings, *, device: str | None = None) -> None:
         self.path, self._device = folder, device
         self._views = Views(folder, noted, device)
         self._syncer = Syncer(folder)
@@ -53,28 +56,31 @@ class Library:
         return self._views.now
 
     @property
-    def _store(self) -> LanceStore:
+    def _store(self) -> Store:
         return self.view.store
 
     @classmethod
     def create(
         cls,
-        path: str | Path,
+        path: str | Home,
         *,
         model: str | Path | None = "btoks-mini",
         device: str | None = None,
         quantize: Any = None,
         rescore: Any = None,
         keep_memory: bool = False,
+        store: str = LANCE,
     ) -> Library:
         """Make a library in a new or empty folder; `model=None` is for vectors that are brought along.
 
         With `quantize`, such as "pca:0.5+float8", codes take the place of the vectors: fitted on the first 20,000 of
         them when a run ends with at least four a dimension, or by `reindex`; "ivf_rq" and "ivf_sq" compress the index
         alone. `rescore` keeps a finer copy as well, by which the best are ranked.
-        With `keep_memory` every item's bottleneck memory is kept, for `ask(..., from_memory=True)`.
+        With `keep_memory` every item's bottleneck memory is kept, for `ask(..., from_memory=True)`. With
+        `store="qdrant"` the rows are in Qdrant, on the server that QDRANT_URL names or in the folder.
         """
-        folder = Path(path)
+        folder = home(path)
+        kept = chosen(store, quantize=quantize, keep_memory=keep_memory, object_storage=isinstance(folder, Address))
         opened = None
         if model is not None:
             from btoks.folder import load
@@ -84,17 +90,19 @@ class Library:
             if keep_memory:
                 require(opened)
         width = None if opened is None else opened.get_embedding_dimension()
-        options = quantized.checked(quantize, rescore, width)
-        noted = settings.create(folder, model, opened, keep_memory=keep_memory, **options)
+        states = 1 if opened is None else states_of(opened)
+        options = quantized.checked(quantize, rescore, width, states)
+        chosen(store, late_interaction=states > 1)
+        noted = settings.create(folder, model, opened, keep_memory=keep_memory, **options, **kept)
         library = cls(folder, noted, device=device)
         if opened is not None:
             library.view.take(opened)
         return library
 
     @classmethod
-    def open(cls, path: str | Path, *, device: str | None = None, model: SentenceTransformer | None = None) -> Library:
+    def open(cls, path: str | Home, *, device: str | None = None, model: SentenceTransformer | None = None) -> Library:
         """Open a library; its model, unless given, is loaded when a query or a new file first needs it."""
-        library = cls(Path(path), settings.read(Path(path)), device=device)
+        library = cls(home(path), settings.read(home(path)), device=device)
         if model is not None:
             settings.verify(library.path, library.view.noted, model)
             library.view.take(model)
@@ -124,17 +132,19 @@ class Library:
         progress: Callable[[Report], Any] | None = None,
         wait: float = _WAIT,
         waiting: Callable[[str], Any] | None = None,
+        engine: Literal["local", "ray"] = "local",
     ) -> Report:
         """Bring the library up to date with files and folders: new and changed files are embedded, nothing else.
 
         With `prune`, files that are gone from the paths are forgotten; that is refused, without `force`, where a path
-        is missing or more than half of its files are gone. Bad files are in the report's `errors`.
+        is missing or more than half of its files are gone. Bad files are in the report's `errors`. A cluster
+        embeds with `engine="ray"`.
         """
         from btoks.library import ingest
 
         self._needs_model("add_vectors")
         given = [paths] if isinstance(paths, str | Path) else list(paths)
-        run = ingest.Run([os.fspath(path) for path in given], prune=prune, force=force)
+        run = ingest.Run([os.fspath(path) for path in given], prune=prune, force=force, engine=engine)
         with self._writing("add", wait, waiting):
             return ingest.update(self.view, self._syncer, run, progress)
 
@@ -250,15 +260,14 @@ class Library:
         """What the library holds, and what it takes."""
         from btoks.library.checking import stats
 
-        now = self.view
-        return {"path": str(self.path), "model": now.noted.model, **stats(self.path, now.store, now.memories)}
+        return stats(self.view)
 
     def check(self) -> dict[str, Any]:
         """Whether rows and files agree, and how many of the exact 10 nearest a search finds (recall)."""
         from btoks.library.checking import check
 
         now = self.view
-        return check(self.path, now.store, None if now.noted.model is None else settings.queries(self.path, now.noted))
+        return check(self.path, now.lance, None if now.noted.model is None else settings.queries(self.path, now.noted))
 
     def compact(self, *, wait: float = _WAIT) -> None:
         """Merge small files and remove from disk what is no longer needed: deleted items, old states, killed writes."""
@@ -270,7 +279,7 @@ class Library:
         """Write all items to a file ending in .parquet, with their vectors, or .jsonl, or both into a folder."""
         from btoks.library.exporting import export
 
-        return self._views.steady(lambda now: export(now.store, target))
+        return self._views.steady(lambda now: export(now.lance, target))
 
     def history(self) -> list[Version]:
         """What the library was after each write, and which of these versions can be restored."""

@@ -15,9 +15,11 @@ from btoks.errors import BtoksError
 from btoks.media import Decoder, Item, Limits, MediaError, Source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 _PASSAGE, _OVERLAP = 1_000, 200
+_AROUND = 8
+"""Passages on either side that are a passage's context, for models that read one."""
 _WINDOW, _SHORTEST = 10.0, 2.0
 _SCENE = 0.25
 """Mean difference of two neighbouring looks, of 1 at most, that makes a new scene."""
@@ -137,7 +139,13 @@ def of_text(text: str) -> Iterator[Part]:
     """The passages of a text as parts."""
     cut = passages(text)
     for number, text in enumerate(cut, 1):
-        yield Part(f"#{number}" if len(cut) > 1 else "", "text", {"text": text}, text)
+        yield Part(f"#{number}" if len(cut) > 1 else "", "text", in_context(cut, number - 1), text)
+
+
+def in_context(cut: Sequence[str], place: int) -> Item:
+    """What a model is given of a passage: its text, and those around it."""
+    around = [*cut[max(0, place - _AROUND) : place], *cut[place + 1 : place + 1 + _AROUND]]
+    return {"text": cut[place], "context": "\n".join(around)} if around else {"text": cut[place]}
 
 
 def _part(source: Source, item: Item) -> Part:

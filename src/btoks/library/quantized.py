@@ -16,6 +16,7 @@ import numpy as np
 
 from btoks import methods
 from btoks.errors import BtoksError
+from btoks.library.disk import local
 from btoks.library.scan import Scan, best
 from btoks.library.schema import pa
 from btoks.methods import stored
@@ -23,10 +24,10 @@ from btoks.methods.quantize import Codes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from btoks.library.objects import Home
     from btoks.library.schema import Row
     from btoks.methods.quantize import Quantizer
 
@@ -62,9 +63,11 @@ def scanned(spec: Any) -> bool:
     return spec is not None and spec not in INDEXED
 
 
-def checked(quantize: Any, rescore: Any, dim: int | None) -> dict[str, Any]:
+def checked(quantize: Any, rescore: Any, dim: int | None, states: int = 1) -> dict[str, Any]:
     """Both specs as `library.json` holds them; refused are methods that vectors of this width cannot have."""
     specs = {"quantize": normal(quantize), "rescore": rescore and normal(rescore, "rescore")}
+    if states > 1 and specs["quantize"] is not None:
+        raise BtoksError("quantize", f"the model keeps {states} vectors an item", "leave them float32")
     if rescore is not None and not scanned(specs["quantize"]):
         raise BtoksError("rescore", "there are no codes to rescore", "give a method to quantize with as well")
     for spec in specs.values():
@@ -88,17 +91,19 @@ class Codec:
         return cls(vectors_ND.shape[1], fitted, rescore and methods.create("quantize", rescore).fit(vectors_ND))
 
     @classmethod
-    def load(cls, path: Path) -> Codec:
+    def load(cls, path: Home) -> Codec:
         """Read a file that `save` wrote."""
-        arrays, about = stored.read(path, "a library's codebooks", set(), {"dim", "codes", "fine"})
+        with local(path) as file:
+            arrays, about = stored.read(file, "a library's codebooks", set(), {"dim", "codes", "fine"})
         fine = about["fine"] and _with_state(about["fine"], arrays, "fine.")
         return cls(about["dim"], _with_state(about["codes"], arrays, "codes."), fine)
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Home) -> None:
         """Write one safetensors file, whole or not at all."""
         arrays = {f"{part}.{key}": each for part, method in self.parts.items() for key, each in method.state.items()}
         about = {"codes": methods.settings(self.codes), "fine": self.fine and methods.settings(self.fine)}
-        stored.write(path, arrays, {"dim": self.dim, **about})
+        with local(path, written=True) as file:
+            stored.write(file, arrays, {"dim": self.dim, **about})
 
     @property
     def parts(self) -> dict[str, Quantizer]:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from btoks.library.calibration import Level
+    from btoks.library.interface import Store
     from btoks.library.schema import Row
-    from btoks.library.store import Store
 
 Ranking = list[tuple[str, float]]
 _FUSION = 60

@@ -7,7 +7,7 @@ from collections import deque
 from contextlib import closing
 from dataclasses import replace
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -19,13 +19,13 @@ from btoks.library.parts import Cutter, Part, of_text
 from btoks.library.rows import conform, row_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Set
     from types import TracebackType
 
     from sentence_transformers import SentenceTransformer
 
     from btoks.encode import Encoded
-    from btoks.library.commit import Book, Job
+    from btoks.library.commit import Job
     from btoks.library.schema import Row
 
 
@@ -34,12 +34,34 @@ def unread(job: Job, reason: str) -> BtoksError:
     return BtoksError(shown(job.record.path), reason, "it is tried again by the next run")
 
 
-class Reader:
-    """Opens files, and the model when the first part asks for it; `types` are those of the columns of metadata."""
+class Known(Protocol):
+    """What a reader asks of the library: the contents that are there, and whether memories are kept."""
 
-    def __init__(self, book: Book, model: Callable[[], SentenceTransformer], types: dict[str, type]) -> None:
+    @property
+    def present(self) -> Set[str]:
+        """The contents that are there."""
+
+    @property
+    def remembers(self) -> bool:
+        """Whether memories are kept."""
+
+
+class Reader:
+    """Opens files, and the model when the first part asks for it; `types` are those of the columns of metadata.
+
+    A content is embedded for the file to which `claim` gives it: the first one, unless others read beside.
+    """
+
+    def __init__(
+        self,
+        book: Known,
+        model: Callable[[], SentenceTransformer],
+        types: dict[str, type],
+        claim: Callable[[str, str], bool] | None = None,
+    ) -> None:
         self._book, self._model, self._types = book, model, types
         self._claimed: set[str] = set()
+        self._claim = claim
         self._cutter = Cutter()
 
     def __enter__(self) -> Reader:
@@ -96,14 +118,19 @@ class Reader:
                     job.errors.append(entry)
                     continue
                 job.entries.append((entry.content, to_text(entry.path)))
-                if entry.content not in self._book.present and entry.content not in self._claimed:
-                    self._claimed.add(entry.content)
+                if self._wanted(entry.content, record.path):
                     yield from self._parts(job, entry)
             status = os.stat(path)  # noqa: PTH116
             if (status.st_size, status.st_mtime_ns) != (record.size, record.mtime_ns):
                 job.trouble = unread(job, "it changed while it was read")
         except OSError as error:
             job.trouble = unread(job, f"it cannot be read ({error.strerror})")
+
+    def _wanted(self, content: str, path: str) -> bool:
+        if content in self._book.present or content in self._claimed:
+            return False
+        self._claimed.add(content)
+        return self._claim is None or self._claim(content, path)
 
     def _parts(self, job: Job, entry: Entry) -> Iterator[tuple[Row, Any]]:
         where, count = shown(to_text(entry.path)), len(job.errors)

@@ -8,7 +8,6 @@ A killed run leaves the old library as it was; the next one goes on with what th
 from __future__ import annotations
 
 import re
-import shutil
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +16,9 @@ import numpy as np
 from btoks.errors import BtoksError
 from btoks.library import quantized, settings, upkeep
 from btoks.library import store as stores
-from btoks.library.disk import indexing, swap_file
+from btoks.library.disk import indexing, remove, swap_file
 from btoks.library.memories import require
+from btoks.library.objects import names
 from btoks.library.quantized import Codec
 from btoks.library.schema import pa
 from btoks.library.tables import connected
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
     from btoks.library.disk import Syncer
+    from btoks.library.objects import Home
     from btoks.library.settings import Settings
     from btoks.library.store import LanceStore
     from btoks.library.view import View
@@ -57,7 +58,7 @@ def wanted(
     view: View, model: str | Path | None, quantize: Any, rescore: Any
 ) -> tuple[Settings, SentenceTransformer | None]:
     """The settings asked for, and the model to embed with; None where float vectors are there."""
-    noted, opened = view.noted, None
+    noted, opened, _ = view.noted, None, view.lance
     if model is None and quantize is None:
         raise BtoksError("reindex", "nothing is to be changed", "give a model, or a method to quantize with")
     if noted.model is None and (model is not None or noted.codebooks is not None):
@@ -73,6 +74,7 @@ def wanted(
         noted = replace(noted, model=name, **settings.of_model(opened))
     if quantize is not None or rescore is not None:
         noted = replace(noted, **quantized.checked(quantize, rescore, noted.dim))
+    quantized.checked(noted.quantize, noted.rescore, noted.dim, noted.states)
     return replace(noted, codebooks=None), opened
 
 
@@ -84,7 +86,7 @@ def run(
     The caller holds the library's lock.
     """
     folder, noted = view.folder, view.noted
-    report = Report(view.store.count())
+    report = Report(view.lance.count())
     if model is not None:
         from btoks.library.embedding import embed
 
@@ -92,14 +94,14 @@ def run(
     elif noted.codebooks is None and not quantized.scanned(want.quantize):
         made = replace(noted, quantize=want.quantize, rescore=None)
         settings.write(folder / NEXT, made)
-        if view.store.table is not None:
+        if view.lance.table is not None:
             with indexing(folder, wait=_LONG):
-                upkeep.index(view.store.table, stores.EXACT_BELOW, want.quantize, anew=True)
-    elif view.store.table is None:
+                upkeep.index(view.lance.table, stores.EXACT_BELOW, want.quantize, anew=True)
+    elif view.lance.table is None:
         made = replace(noted, quantize=want.quantize, rescore=want.rescore)
         settings.write(folder / NEXT, made)
     else:
-        made = recoded(view.store, folder, replace(want, queries=noted.queries, memories=noted.memories), spread=True)
+        made = recoded(view.lance, folder, replace(want, queries=noted.queries, memories=noted.memories), spread=True)
     report.done = report.rows
     progress(report)
     finish(folder, made, syncer)
@@ -108,8 +110,11 @@ def run(
 
 def settle(view: View, syncer: Syncer) -> None:
     """Fit and apply the method that a library was made with, once there are vectors enough."""
-    store, noted = view.store, view.noted
-    if noted.codebooks is not None or not quantized.scanned(noted.quantize) or store.table is None:
+    noted = view.noted
+    if noted.codebooks is not None or not quantized.scanned(noted.quantize):
+        return
+    store = view.lance
+    if store.table is None:
         return
     count = store.count()
     if count < min(quantized.FIT, quantized.FEWEST * (store.dim or 1)):
@@ -123,7 +128,7 @@ def settle(view: View, syncer: Syncer) -> None:
     finish(view.folder, made, syncer)
 
 
-def recoded(store: LanceStore, folder: Path, want: Settings, *, spread: bool) -> Settings:
+def recoded(store: LanceStore, folder: Home, want: Settings, *, spread: bool) -> Settings:
     """Another table with codes in the place of the vectors, and what `library.json` will say of it."""
     count = store.count()
     if count > quantized.MOST:
@@ -170,22 +175,19 @@ def _batches(store: LanceStore, codec: Codec, schema: Any) -> Iterator[Any]:
         )
 
 
-def finish(folder: Path, made: Settings, syncer: Syncer) -> None:
+def finish(folder: Home, made: Settings, syncer: Syncer) -> None:
     """Put what was built in the place of what is there: synced, then named, then the old removed."""
     syncer.sync()
-    swap_file(folder / NEXT, folder / MARK)
+    swap_file(folder, NEXT, MARK)
     sweep(folder, made)
 
 
-def sweep(folder: Path, *kept: Settings) -> None:
+def sweep(folder: Home, *kept: Settings) -> None:
     """Remove what settings other than these have left: tables, queries, codebooks."""
     named = {name for each in kept for name in files(each)}
-    for path in folder.iterdir():
-        if _NUMBERED.fullmatch(path.name) and path.name not in named:
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+    for name in names(folder) or ():
+        if _NUMBERED.fullmatch(name) and name not in named:
+            remove(folder / name)
 
 
 def files(noted: Settings) -> set[str]:
@@ -194,15 +196,15 @@ def files(noted: Settings) -> set[str]:
     return {f"{noted.table}.lance", f"{memories}.lance", noted.queries, *filter(None, [noted.codebooks])}
 
 
-def fresh(folder: Path) -> int:
+def fresh(folder: Home) -> int:
     """A number that no table or file of the library has."""
-    found = (_NUMBERED.fullmatch(path.name) for path in folder.iterdir())
+    found = map(_NUMBERED.fullmatch, names(folder) or ())
     return 1 + max((int(each[1] or 0) for each in found if each), default=0)
 
 
 def abandon(view: View) -> None:
     """Remove what an unfinished run has built."""
-    (view.folder / NEXT).unlink(missing_ok=True)
+    remove(view.folder / NEXT)
     sweep(view.folder, view.noted)
 
 
@@ -223,7 +225,7 @@ def _begun(view: View, want: Settings, model: SentenceTransformer) -> Settings:
     return begun
 
 
-def _pending(folder: Path, want: Settings, model: SentenceTransformer) -> Settings | None:
+def _pending(folder: Home, want: Settings, model: SentenceTransformer) -> Settings | None:
     """The settings of an unfinished run, if it was for the same end, with the very same model."""
     try:
         begun = settings.read(folder, NEXT)

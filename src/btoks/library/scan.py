@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from btoks.library.schema import pa
+from btoks.library.schema import flat, pa
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,33 +21,46 @@ class Scan:
 
     kinds: dict[str, tuple[Any, Vectors]]
     version: int = 0
+    states: int = 1
 
     @classmethod
-    def of(cls, table: Any, version: int = 0) -> Scan:
+    def of(cls, table: Any, version: int = 0, states: int = 1) -> Scan:
         """The columns `id`, `vector` and, if there is one, `kind` of a table."""
         table = table.combine_chunks()
         if "kind" not in table.schema.names:
-            return cls({"": _arrays(table)}, version)
+            return cls({"": _arrays(table, states)}, version, states)
         kinds = sorted(set(table["kind"].to_pylist()))
-        return cls({kind: _arrays(table.filter(pa.compute.equal(table["kind"], kind))) for kind in kinds}, version)
+        parts = {kind: table.filter(pa.compute.equal(table["kind"], kind)) for kind in kinds}
+        return cls({kind: _arrays(part, states) for kind, part in parts.items()}, version, states)
 
     def nearest(self, vector_D: Vectors, k: int, kind: str | None = None, among: Any = None) -> list[tuple[str, float]]:
         """The k nearest as (id, cosine), by score, then id; of one kind, or among some ids only."""
         found: list[tuple[str, float]] = []
         for name, (ids, vectors_ND) in self.kinds.items():
             if kind is None or name == kind:
-                found += best(ids, vectors_ND @ vector_D, k, among)
+                found += best(ids, self.compare(vector_D[None], vectors_ND)[0], k, among)
         return sorted(found, key=lambda each: (-each[1], each[0]))[:k]
 
+    def compare(self, queries_QD: Vectors, vectors_ND: Vectors) -> Vectors:
+        """How alike queries and items are (Q, N): their cosine, or MaxSim where an item has several vectors."""
+        if self.states == 1:
+            return (vectors_ND @ queries_QD[0])[None] if len(queries_QD) == 1 else queries_QD @ vectors_ND.T
+        import torch
 
-def _arrays(table: Any) -> tuple[Any, Vectors]:
+        from btoks.similarity import maxsim
+
+        # Tensors are made of arrays that can be written alone; those of a table cannot.
+        asked, held = (torch.from_numpy(np.require(each, requirements="W")) for each in (queries_QD, vectors_ND))
+        out: Vectors = maxsim(asked, held, self.states).numpy()
+        return out
+
+
+def _arrays(table: Any, states: int) -> tuple[Any, Vectors]:
     vectors: Any = table["vector"].combine_chunks()
     if isinstance(vectors, pa.ChunkedArray):
         vectors = vectors.chunk(0)
-    width = vectors.type.list_size
-    flat = vectors.flatten().to_numpy(zero_copy_only=False)
     ids = table["id"].combine_chunks()
-    return ids.chunk(0) if isinstance(ids, pa.ChunkedArray) else ids, flat.reshape(-1, width)
+    return ids.chunk(0) if isinstance(ids, pa.ChunkedArray) else ids, flat(vectors, states)
 
 
 def best(ids: Any, scores_N: Vectors, k: int, among: Any = None) -> list[tuple[str, float]]:

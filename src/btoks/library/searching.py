@@ -13,24 +13,24 @@ from btoks.library.vectors import unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from numpy.typing import ArrayLike
 
     from btoks.library.asking import Asked, Asker, Query
+    from btoks.library.interface import Store
+    from btoks.library.objects import Home
     from btoks.library.ranking import Hit
-    from btoks.library.store import LanceStore
 
 
 class Levels:
     """What unrelated queries of each kind reach in a library; measured anew when it has changed."""
 
-    def __init__(self, folder: Path, noted: settings.Settings) -> None:
+    def __init__(self, folder: Home, noted: settings.Settings) -> None:
         self._folder, self._noted = folder, noted
         self._measured: dict[str | None, tuple[int, dict[str, calibration.Level]]] = {}
         self._turn = threading.Lock()
 
-    def of(self, store: LanceStore, kind: str | None) -> dict[str, calibration.Level]:
+    def of(self, store: Store, kind: str | None) -> dict[str, calibration.Level]:
         """The level of each kind of item, for queries of text or, with a kind, for queries that are such items."""
         version = store.version
         with self._turn:
@@ -43,7 +43,7 @@ class Levels:
 
 
 def search(
-    store: LanceStore,
+    store: Store,
     model: Callable[[], Asker],
     levels: Levels,
     query: Query | None,
@@ -62,6 +62,8 @@ def search(
     asked = _asked(store, model, query, liked, without)
     least = calibration.DEFAULT if min_score is None else min_score
     reached = levels.of(store, asked.kind)
+    if hybrid and not store.full_text:
+        raise BtoksError("hybrid search", "the library's store has no full text", "leave hybrid out")
     if hybrid and not asked.words:
         raise BtoksError("hybrid search", "the query has no text", "add one, or leave hybrid out")
 
@@ -79,7 +81,7 @@ def search(
     return ranking.hits(store, ask, k, group=by_file, without=excluded, words=asked.words)
 
 
-def search_vector(store: LanceStore, vector_D: ArrayLike, k: int, where: str | None) -> list[Hit]:
+def search_vector(store: Store, vector_D: ArrayLike, k: int, where: str | None) -> list[Hit]:
     """The k items nearest to a vector, whose score is (1 + cosine) / 2."""
     _positive(k)
     query_D = unit(np.asarray(vector_D, np.float32)[None], ["the query"], store.dim)[0]
@@ -92,7 +94,7 @@ def search_vector(store: LanceStore, vector_D: ArrayLike, k: int, where: str | N
     return ranking.hits(store, nearest, k)
 
 
-def _asked(store: LanceStore, model: Callable[[], Asker], query: Query | None, liked: list[str], without: Any) -> Asked:
+def _asked(store: Store, model: Callable[[], Asker], query: Query | None, liked: list[str], without: Any) -> Asked:
     rows = store.by("id", liked, ["id", "kind", "vector"])
     missing = sorted(set(liked) - {row["id"] for row in rows})
     if missing:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import zlib
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +18,11 @@ import numpy as np
 from btoks.errors import BtoksError
 from btoks.library.calibration import PHRASES
 from btoks.library.disk import make_folder, replace_file
+from btoks.library.interface import LANCE
+from btoks.library.objects import Address, Home, names
 from btoks.library.parts import SETTINGS
 from btoks.library.walk import MARK
+from btoks.similarity import states_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,6 +38,8 @@ class Settings:
 
     model: str | None
     dim: int | None = None
+    states: int = 1
+    """How many vectors an item has, side by side in `dim`; several are compared by MaxSim."""
     prompts: dict[str, str] = field(default_factory=dict)
     parts: dict[str, float] = field(default_factory=lambda: dict(SETTINGS))
     keep_memory: bool = False
@@ -47,23 +53,27 @@ class Settings:
     """The table for whose rows the memories were made; one that only holds other codes has the same."""
     codebooks: str | None = None
     """The file of the fitted methods; without one the vectors are still float32."""
+    store: str = LANCE
+    """What keeps the rows; `url` is where, if that is a server."""
+    url: str | None = None
 
 
 def create(
-    folder: Path,
+    folder: Home,
     name: str | None,
     model: SentenceTransformer | None,
     *,
     keep_memory: bool = False,
     quantize: Any = None,
     rescore: Any = None,
+    **kept: Any,
 ) -> Settings:
-    """Begin a library in a new or empty folder."""
+    """Begin a library in a new or empty folder; `kept` says where its rows are."""
     # What a killed creation has left is no obstacle.
-    leftover = {_QUERIES, f".{_QUERIES}.part", f".{MARK}.part"}
-    if folder.exists() and (not folder.is_dir() or {each.name for each in folder.iterdir()} - leftover):
+    leftover, there = {_QUERIES, f".{_QUERIES}.part", f".{MARK}.part"}, names(folder)
+    if (there or set()) - leftover or (there is None and isinstance(folder, Path) and folder.exists()):
         raise BtoksError(str(folder), "it exists and is not empty", "open it, or choose another folder")
-    settings = Settings(name, quantize=quantize, rescore=rescore)
+    settings = Settings(name, quantize=quantize, rescore=rescore, **kept)
     try:
         make_folder(folder)
         if model is not None:
@@ -83,23 +93,26 @@ def name_of(model: str | Path) -> str:
 def of_model(model: SentenceTransformer) -> dict[str, Any]:
     """What is noted of a model."""
     prompts = {key: value or "" for key, value in model.prompts.items()}
-    return {"dim": int(model.get_embedding_dimension() or 0), "prompts": prompts}
+    return {"dim": int(model.get_embedding_dimension() or 0), "states": states_of(model), "prompts": prompts}
 
 
-def note_queries(path: Path, model: SentenceTransformer) -> None:
+def note_queries(path: Home, model: SentenceTransformer) -> None:
     """Keep how a model embeds the phrases that scores are calibrated with."""
     data = io.BytesIO()
     np.save(data, embedded(model))
     replace_file(path, data.getvalue())
 
 
-def write(path: Path, settings: Settings) -> None:
+def write(path: Home, settings: Settings) -> None:
     """Write settings whole."""
     replace_file(path, json.dumps(asdict(settings), indent=1).encode())
 
 
-def stamp(folder: Path) -> tuple[int, int]:
+def stamp(folder: Home) -> tuple[int, int]:
     """Another one whenever the settings of the library in a folder have been replaced."""
+    if isinstance(folder, Address):
+        tag = (folder / MARK).tag()
+        return GONE if tag is None else (zlib.crc32(tag.encode()), len(tag))
     try:
         status = (folder / MARK).stat()
     except OSError:
@@ -107,7 +120,7 @@ def stamp(folder: Path) -> tuple[int, int]:
     return status.st_ino, status.st_mtime_ns
 
 
-def read(folder: Path, name: str = MARK) -> Settings:
+def read(folder: Home, name: str = MARK) -> Settings:
     """The settings of the library in a folder."""
     try:
         given: dict[str, Any] = json.loads((folder / name).read_text(encoding="utf-8"))
@@ -120,9 +133,10 @@ def read(folder: Path, name: str = MARK) -> Settings:
     return Settings(**given)
 
 
-def queries(folder: Path, settings: Settings) -> NDArray[np.float32]:
+def queries(folder: Home, settings: Settings) -> NDArray[np.float32]:
     """How the library's model has embedded the phrases that scores are calibrated with."""
-    out: NDArray[np.float32] = np.load(folder / settings.queries, allow_pickle=False)
+    data = (folder / settings.queries).read_bytes()
+    out: NDArray[np.float32] = np.load(io.BytesIO(data), allow_pickle=False)
     return out
 
 
@@ -133,7 +147,7 @@ def embedded(model: SentenceTransformer) -> NDArray[np.float32]:
     return np.stack([out.embedding for out in encode_stream(model, PHRASES, task="query") if out.embedding is not None])
 
 
-def verify(folder: Path, settings: Settings, model: SentenceTransformer) -> None:
+def verify(folder: Home, settings: Settings, model: SentenceTransformer) -> None:
     """Refuse a model that is not the one the library was made with, whatever its name says."""
     from btoks.encode import encode_stream
 
@@ -145,7 +159,7 @@ def verify(folder: Path, settings: Settings, model: SentenceTransformer) -> None
         raise BtoksError(str(folder), reason, "bring that one back, or index into a new library")
 
 
-def refuse_other_parts(folder: Path, settings: Settings) -> None:
+def refuse_other_parts(folder: Home, settings: Settings) -> None:
     """Refuse to add files cut by other rules than those that are there."""
     if settings.parts != SETTINGS:
         raise BtoksError(str(folder), "its files were cut by other rules", "index into a new library")

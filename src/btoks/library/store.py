@@ -1,4 +1,4 @@
-"""Where a library keeps its rows: a small interface, and LanceDB behind it.
+"""Where a library keeps its rows: one LanceDB table, behind the interface that `interface.py` states.
 
 A row is one searchable part; its id is made of its content, so writing it again changes nothing. Below
 `EXACT_BELOW` rows a search reads one array in memory, above it an index of the store's; codes are always in memory.
@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import threading
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from btoks.errors import BtoksError
 from btoks.library import background, filters, quantized, schema, upkeep
+from btoks.library.objects import nbytes
 from btoks.library.quantized import Codec, CodeScan
 from btoks.library.scan import Scan
 from btoks.library.schema import pa
@@ -22,10 +23,10 @@ from btoks.library.tables import Table, connected, upsert
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from btoks.library.objects import Home
     from btoks.library.schema import Row
 
     Vectors = NDArray[np.float32]
@@ -40,37 +41,12 @@ _RESCORED, _LEAST = 8, 64
 _WRITE, _ASK = 8_192, 1_000
 
 
-class Store(Protocol):
-    """What is asked of the place where the rows are; scores are cosines, and ties go to the smaller id."""
-
-    def put(self, rows: Sequence[Row]) -> None:
-        """Write rows whole; one with a known id takes the old one's place."""
-
-    def delete(self, ids: Sequence[str]) -> int:
-        """Forget rows, and tell how many there were."""
-
-    def by(self, column: str, values: Sequence[str], columns: Sequence[str] | None = None) -> list[Row]:
-        """The rows with one of some values; all columns without a choice."""
-
-    def contents(self) -> set[str]:
-        """The contents that are there."""
-
-    def nearest(
-        self, vector_D: Vectors, k: int, where: str | None, kinds: Sequence[str]
-    ) -> dict[str, list[tuple[str, float]]]:
-        """The k nearest rows of each kind that a condition holds for, the best first."""
-
-    def find(self, words: str, k: int, where: str | None = None) -> list[str]:
-        """The ids of the rows whose text matches best, the best first."""
-
-    def stats(self) -> dict[str, Any]:
-        """Rows by kind, vectors' dimension, bytes on disk."""
-
-
 class LanceStore:
     """Rows in one LanceDB table, made by the first write, which sets the vectors' dimension."""
 
-    def __init__(self, folder: Path, noted: Settings | None = None) -> None:
+    full_text = True
+
+    def __init__(self, folder: Home, noted: Settings | None = None) -> None:
         self._folder, self._noted = folder, noted or Settings(None)
         self._rows = Table(connected(folder), self._noted.table, self.columns)
         self._scan: Scan | CodeScan | None = None
@@ -91,7 +67,7 @@ class LanceStore:
         """The vectors' dimension; None while there are none."""
         if self.codec is not None:
             return self.codec.dim
-        return None if self.table is None else int(self.table.schema.field("vector").type.list_size)
+        return None if self.table is None else schema.dim(self.table.schema.field("vector").type, self._noted.states)
 
     @property
     def version(self) -> int:
@@ -118,7 +94,7 @@ class LanceStore:
         codec = self.codec
         if codec is None or columns is None or "vector" not in columns:
             found = self._rows.rows(where, columns)
-            return [] if found is None else found.to_pylist()
+            return [] if found is None else schema.rows(found)
         rows = self.get(where, [codec.finest if name == "vector" else name for name in columns])
         vectors_ND = codec.decoded([row.pop(codec.finest) for row in rows])
         return [{**row, "vector": vector_D} for row, vector_D in zip(rows, vectors_ND, strict=True)]
@@ -184,9 +160,11 @@ class LanceStore:
 
     def probe(self, vector_D: Vectors, k: int, where: str | None, probes: int) -> list[tuple[str, float]]:
         """The k nearest rows by the store's index, where the scores are computed anew, as the exact search does."""
+        states = self._noted.states
 
         def ask(table: Any) -> Any:
-            query = table.search(vector_D, vector_column_name="vector").distance_type("dot")
+            asked, distance = (vector_D, "dot") if states == 1 else (vector_D.reshape(states, -1), "cosine")
+            query = table.search(asked, vector_column_name="vector").distance_type(distance)
             # A filter may leave rows only in partitions far away: all are allowed, as many as needed are read.
             query = query.maximum_nprobes(_ALL_PROBES).minimum_nprobes(probes)
             query = query.where(where) if where else query
@@ -194,7 +172,7 @@ class LanceStore:
             return query.select(["id", "vector", "_distance"]).limit(k + _EXTRA).to_arrow()
 
         found = self._rows.read(ask, None, where)
-        return [] if found is None else Scan.of(found).nearest(vector_D, k)
+        return [] if found is None else Scan.of(found, states=states).nearest(vector_D, k)
 
     def find(self, words: str, k: int, where: str | None = None) -> list[str]:
         """The ids of the rows whose text matches best."""
@@ -217,7 +195,7 @@ class LanceStore:
                 if found is None:
                     self._scan = Scan({}, version)
                 elif self.codec is None:
-                    self._scan = Scan.of(found, version)
+                    self._scan = Scan.of(found, version, self._noted.states)
                 else:
                     self._scan = CodeScan.of(found, self.codec, version)
             return self._scan
@@ -236,10 +214,12 @@ class LanceStore:
             return scan.sample(count) if isinstance(scan, CodeScan) else scan
         total, columns = self.count(), ["id", "kind", "vector"]
         places = np.unique(np.linspace(0, total - 1, count).astype(int)).tolist()
-        spread = Scan.of(self._rows.read(lambda table: table.take_offsets(places).select(columns).to_arrow(), None))
-        rare = [kind for kind in self.kinds() if kind not in spread.kinds]
-        found = {kind: Scan.of(self._rows.rows(filters.of_kind(None, kind), columns)).kinds[kind] for kind in rare}
-        return Scan({**spread.kinds, **found})
+        spread = self._rows.read(lambda table: table.take_offsets(places).select(columns).to_arrow(), None)
+        kinds = Scan.of(spread, states=self._noted.states).kinds
+        for kind in self.kinds().keys() - kinds.keys():
+            rare = self._rows.rows(filters.of_kind(None, kind), columns)
+            kinds |= Scan.of(rare, states=self._noted.states).kinds
+        return Scan(kinds, states=self._noted.states)
 
     def kinds(self) -> dict[str, int]:
         """How many rows there are of each kind."""
@@ -249,7 +229,6 @@ class LanceStore:
 
     def stats(self) -> dict[str, Any]:
         """Rows by kind, the vectors' dimension and what one takes, bytes on disk."""
-        files = [path for path in self._folder.rglob("*") if path.is_file()]
         kinds = self.kinds()
         return {
             "rows": sum(kinds.values()),
@@ -257,7 +236,7 @@ class LanceStore:
             "dim": self.dim,
             "quantize": self._noted.quantize,
             "bytes_per_vector": self.codec.bytes_per_vector if self.codec else 4 * (self.dim or 0),
-            "bytes": sum(path.stat().st_size for path in files),
+            "bytes": nbytes(self._folder),
         }
 
     def tidy(self) -> None:
@@ -282,18 +261,18 @@ class LanceStore:
 
     def _ready(self, rows: list[Row]) -> None:
         """The table, and a column for everything the rows hold."""
-        if self.table is None:
-            vector = pa.field("vector", pa.list_(pa.float32(), len(rows[0]["vector"])))
-            self._rows.make(pa.schema([*schema.COLUMNS.items(), *(self.codec.fields() if self.codec else [vector])]))
-        elif self.codec is not None and self.count() + len(rows) > quantized.MOST:
+        if self.codec is not None and self.count() + len(rows) > quantized.MOST:
             reason = f"a search goes through at most {quantized.MOST:,} codes"
             raise BtoksError(str(self._folder), reason, "reindex it with --quantize ivf_rq")
+        self.prepare(len(rows[0]["vector"]), schema.metadata(rows))
+
+    def prepare(self, dim: int, types: dict[str, type]) -> None:
+        """The table for vectors of a dimension, and a column for each piece of metadata."""
+        if self.table is None:
+            vector = pa.field("vector", schema.vector_type(dim, self._noted.states))
+            self._rows.make(pa.schema([*schema.COLUMNS.items(), *(self.codec.fields() if self.codec else [vector])]))
         upkeep.prepare(self.table)  # also where whoever made the table was killed before this
-        types: dict[str, type] = {}
-        known = (*schema.COLUMNS, *schema.VECTORS)
-        for row in rows:
-            types.update({name: type(value) for name, value in row.items() if value is not None})
-        self.ensure({name: kind for name, kind in types.items() if name not in known})
+        self.ensure(types)
 
     def _ids(self, where: str) -> Any:
         found = self._rows.rows(where, ["id"])

@@ -11,12 +11,13 @@ from btoks.library import filters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
+
+    from btoks.library.objects import Home
 
 _T = TypeVar("_T")
 
 
-def connected(folder: Path) -> Any:
+def connected(folder: Home) -> Any:
     """The database in a folder, always up to date."""
     os.environ.setdefault("LANCE_LOG", "error")  # read at the first import: a line a search on stderr otherwise
     import lancedb

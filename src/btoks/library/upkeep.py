@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from btoks.errors import BtoksError
 from btoks.library.disk import indexing
+from btoks.library.objects import home
 from btoks.library.tables import connected
 
 if TYPE_CHECKING:
+    from btoks.library.objects import Home
     from btoks.library.view import View
 
 _PARTITION = 1_000
@@ -51,7 +53,9 @@ def index(table: Any, exact_below: int, quantize: str | None, *, anew: bool = Fa
         from lancedb.index import IvfFlat, IvfRq, IvfSq
 
         kinds: dict[str | None, Any] = {"ivf_rq": IvfRq, "ivf_sq": IvfSq}
-        config = kinds.get(quantize, IvfFlat)(distance_type="dot", target_partition_size=_PARTITION)
+        several = hasattr(table.schema.field("vector").type.value_type, "list_size")
+        distance = "cosine" if several else "dot"  # the store knows MaxSim of cosines alone
+        config = kinds.get(quantize, IvfFlat)(distance_type=distance, target_partition_size=_PARTITION)
         table.create_index("vector", config=config, name=_VECTOR, replace=True)
 
 
@@ -60,7 +64,7 @@ def merge_small(table: Any) -> None:
     fragments = table.stats()["fragment_stats"]["num_fragments"]
     if fragments > _FRAGMENTS or any(each.num_unindexed_rows > _UNINDEXED for each in table.list_indices()):
         # An index that is being built would be void: it waits for no one, so the files wait for the next time.
-        with contextlib.suppress(BtoksError), indexing(Path(table.uri).parent, wait=0):
+        with contextlib.suppress(BtoksError), indexing(home(table.uri.rpartition("/")[0]), wait=0):
             _optimize(table, _KEEP, unverified=False)
 
 
@@ -73,16 +77,18 @@ def compact(view: View) -> None:
     """Merge everything and leave nothing of old versions, not even what killed writers have left."""
     from btoks.library.records import Records
 
-    tables = [view.store.table, Records(connected(view.folder)).table]
+    tables = [view.lance.table, Records(connected(view.folder)).table]
     if view.memories is not None:
-        view.memories.sweep({row["id"] for row in view.store.get("id IS NOT NULL", ["id"])})
+        view.memories.sweep({row["id"] for row in view.lance.get("id IS NOT NULL", ["id"])})
         tables.append(view.memories.table)
     for table in tables:
         if table is not None:
-            _optimize(table, timedelta(0), unverified=True)
-    for path in view.folder.rglob("*.tmp*"):  # of killed writers; no clean-up of the store's removes them
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
+            # On object storage a writer that lost its lock may still be at it: what nobody has committed stays there.
+            _optimize(table, timedelta(0), unverified=isinstance(view.folder, Path))
+    if isinstance(view.folder, Path):
+        for path in view.folder.rglob("*.tmp*"):  # of killed writers; no clean-up of the store's removes them
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()
 
 
 def _optimize(table: Any, older: timedelta, *, unverified: bool) -> None:
@@ -91,7 +97,7 @@ def _optimize(table: Any, older: timedelta, *, unverified: bool) -> None:
         table.optimize(cleanup_older_than=older, delete_unverified=unverified)
 
 
-def explained(error: Exception, folder: Path) -> Exception:
+def explained(error: Exception, folder: Home) -> Exception:
     """What a person is told of an error of the store's while writing, without its own words; others as they are."""
     if getattr(error, "errno", None) == errno.ENOSPC or "no space left" in str(error).lower():
         return BtoksError(str(folder), "the disk is full; what was reported as done is saved", "free some space")

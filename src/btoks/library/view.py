@@ -6,10 +6,12 @@ A question is answered by one view from beginning to end; if that one was replac
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from btoks.errors import BtoksError
+from btoks.errors import BtoksError, did_you_mean
 from btoks.library import settings
+from btoks.library.interface import LANCE, STORES
 from btoks.library.memories import Memories
 from btoks.library.searching import Levels
 from btoks.library.store import LanceStore
@@ -17,11 +19,12 @@ from btoks.library.tables import connected
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from sentence_transformers import SentenceTransformer
 
     from btoks.library.asking import Asker
+    from btoks.library.interface import Store
+    from btoks.library.objects import Home
 
 _T = TypeVar("_T")
 
@@ -29,13 +32,21 @@ _T = TypeVar("_T")
 class View:
     """Settings, rows and model that belong together."""
 
-    def __init__(self, folder: Path, noted: settings.Settings, device: str | None = None) -> None:
+    def __init__(self, folder: Home, noted: settings.Settings, device: str | None = None) -> None:
         self.folder, self.noted, self.device = folder, noted, device
-        self.store = LanceStore(folder, noted)
+        self.store = opened(folder, noted)
         self.memories = Memories(connected(folder), noted.memories) if noted.keep_memory else None
         self.levels = Levels(folder, noted)
         self._asker: Asker | None = None
         self._turn = threading.Lock()
+
+    @property
+    def lance(self) -> LanceStore:
+        """The rows in LanceDB's hands, for what it alone can do with them."""
+        if isinstance(self.store, LanceStore):
+            return self.store
+        reason = f"its items are in {self.noted.store}, which has no checks, codes, history or exports of ours"
+        raise BtoksError(str(self.folder), reason, "index into a library in LanceDB for these")
 
     def asker(self) -> Asker:
         """What embeds queries, loaded if it is not yet."""
@@ -63,7 +74,7 @@ class View:
 class Views:
     """The view that holds now."""
 
-    def __init__(self, folder: Path, noted: settings.Settings, device: str | None = None) -> None:
+    def __init__(self, folder: Home, noted: settings.Settings, device: str | None = None) -> None:
         self._folder = folder
         self._stamp, self._view = settings.stamp(folder), View(folder, noted, device)
         self._turn = threading.Lock()
@@ -93,6 +104,28 @@ class Views:
             else:
                 if self.now is view:
                     return found
+
+
+def chosen(store: str, **asked: Any) -> dict[str, Any]:
+    """What is noted of the store of a new library; refused is what is asked of it that it does not have."""
+    if store not in STORES:
+        raise BtoksError(f"store {store!r}", "there is none of this name", did_you_mean(store, STORES))
+    if store == LANCE:
+        return {}
+    from btoks.library import qdrant
+
+    for name in (name for name, wanted in asked.items() if wanted):
+        raise BtoksError(name.replace("_", " "), f"a library in {store} has none", "leave it out, or the store")
+    return {"store": store, **qdrant.address()}
+
+
+def opened(folder: Home, noted: settings.Settings) -> Store:
+    """The rows of a library, wherever its settings say that they are."""
+    if noted.store == LANCE:
+        return LanceStore(folder, noted)
+    from btoks.library.qdrant import QdrantStore
+
+    return QdrantStore(Path(str(folder)), noted)
 
 
 def _asker(model: SentenceTransformer) -> Asker:

@@ -117,7 +117,7 @@ def _changes(
     from watchfiles import Change
     from watchfiles import watch as events
 
-    own = absolute(library.path)
+    own = absolute(str(library.path))
 
     def wanted(_: Change, path: str) -> bool:
         root = max((each for each in roots if inside(path, each)), key=len, default="")
