@@ -16,6 +16,7 @@ import pytest
 
 from btoks import methods
 from btoks.errors import BtoksError
+from btoks.methods import pooling
 from btoks.methods.pooling.mean import Mean
 from btoks.methods.pooling.weighted import Weighted
 from items import KINDS, attached, fresh, python
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 CARDS = methods.cards()
-POOLING = ["attention", "concat", "input_mean", "last", "last_input", "mean", "weighted"]
+POOLING = sorted(path.stem for path in Path(pooling.__path__[0]).glob("[a-z]*.py"))
 ITEMS = [KINDS["text"], KINDS["short text"]]
 
 
@@ -65,7 +66,11 @@ def test_a_card_is_complete(card: methods.Card) -> None:
     assert len(Path(str(module.__file__)).read_text().splitlines()) <= 300
     assert methods.get(card.family, card.name) == card
     told = json.loads(json.dumps(card.as_dict()))
-    assert list(told) == ["name", "family", "system", "title", "paper", "stage", "trained", "query_aware"]
+    shown = ["name", "family", "system", "title", "paper", "stage", "trained", "query_aware", "takes", "cost"]
+    assert list(told) == shown
+    assert card.takes
+    assert set(card.takes) <= {"text", "image", "video"}
+    assert card.cost or card.family != "pooling"
 
 
 def test_a_method_is_made_from_a_name_a_mapping_or_itself() -> None:
@@ -85,7 +90,7 @@ def test_a_method_is_made_from_a_name_a_mapping_or_itself() -> None:
     [
         ("poling", "mean", "method family 'poling': there is none; did you mean 'pooling'?"),
         ("pooling", "maen", "pooling method 'maen': there is none; did you mean 'mean'?"),
-        ("pooling", "zzz", "choose one of attention, concat, input_mean, last, last_input, mean, weighted"),
+        ("pooling", "zzz", f"choose one of {', '.join(POOLING)}"),
         ("pooling", "_primitives", "pooling method '_primitives': there is none"),
         ("pooling", {"name": "weighted", "slop": 1}, "'weighted': no setting 'slop'; did you mean 'slope'?"),
         ("pooling", {"name": "mean", "slope": 1}, "pooling method 'mean': no setting 'slope'; it has no settings"),

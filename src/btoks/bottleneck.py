@@ -20,6 +20,7 @@ from torch import nn
 
 from btoks import methods, prompts
 from btoks.errors import BtoksError, did_you_mean
+from btoks.methods.pooling._primitives import vocabulary
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
@@ -90,12 +91,6 @@ def record(model: SentenceTransformer) -> dict[str, Any]:
     return cast("dict[str, Any]", found)
 
 
-def vocabulary(tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """The tokenizer's entries by id; ids without an entry get a name no text can have."""
-    entries = {place: name for name, place in tokenizer.get_vocab().items()}
-    return [entries.get(place, f"\0{place}") for place in range(max(entries) + 1)]
-
-
 def attach(
     model: str | Path | tuple[PreTrainedModel, ProcessorMixin | PreTrainedTokenizerBase],
     *,
@@ -122,7 +117,9 @@ def attach(
     full, processor = _opened(model, dtype)
     tokenizer = prompts.tokenizer_of(processor)
     pooler = pooler_of(tokens, pooling)
-    prompts.template(processor, tokens, layout)  # refuses before anything has changed
+    from btoks import patched
+
+    patched.template(processor, tokens, layout, pooler)  # refuses before anything has changed
     add_tokens(full, tokenizer, tokens, init)
     limit_pixels(processor)
     return assemble(full, processor, tokens=tokens, pooling=pooler, layout=layout, max_tokens=max_tokens)
@@ -144,6 +141,8 @@ def assemble(
     **notes: Any,
 ) -> SentenceTransformer:
     """The `SentenceTransformer` of a model whose vocabulary holds its tokens; `notes` go into its record."""
+    from btoks import patched
+
     prefix, suffix = prompts.speech_of(processor)
     full.config.btoks = {
         "tokens": tokens,
@@ -156,10 +155,13 @@ def assemble(
         "backbone": _named(full.config),
         **notes,
     }
-    processor.chat_template = prompts.template(processor, tokens, layout)
-    backbone = wrap(full, processor, plain=layout == "vlm2vec" and hasattr(full.base_model, "get_rope_index"))
-    pool = pooling.modules(vocabulary(prompts.tokenizer_of(backbone.processor)), backbone.get_embedding_dimension())
-    return finish(SentenceTransformer(modules=[backbone, *pool, Normalize()], device=str(full.device)))
+    processor.chat_template = patched.template(processor, tokens, layout, pooling)
+    plain = layout == "vlm2vec" and hasattr(full.base_model, "get_rope_index")
+    backbone = wrap(full, processor, kind=patched.kind(pooling, plain=plain))
+    patched.limit(backbone, pooling)
+    names = vocabulary(prompts.tokenizer_of(backbone.processor), tokens)
+    modules = [backbone, *pooling.modules(names, backbone.get_embedding_dimension()), Normalize()]
+    return finish(SentenceTransformer(modules=modules, device=str(full.device)))
 
 
 def _named(config: Any) -> str:
@@ -169,12 +171,9 @@ def _named(config: Any) -> str:
 
 
 def wrap(
-    full: PreTrainedModel, processor: ProcessorMixin | PreTrainedTokenizerBase, *, plain: bool = False
+    full: PreTrainedModel, processor: ProcessorMixin | PreTrainedTokenizerBase, *, kind: type[Backbone] | None = None
 ) -> Transformer:
-    """The stock module around a generative model that is in memory, with the settings every btoks model saves.
-
-    With `plain` it is ours instead of the stock one: visual tokens then stand at plain text positions.
-    """
+    """The stock module, or ours of this `kind`, around a generative model in memory, with the settings btoks saves."""
     # Truncation would cut the bottleneck tokens; left padding shifts the positions of models that count from the pads.
     kwargs: dict[str, Any] = {"text": {"truncation": False, "padding_side": "right"}}
     takes: list[str] = getattr(processor, "get_attributes", list)()
@@ -199,12 +198,10 @@ def wrap(
     if not takes_video and "video" in built.modality_config:
         del built.modality_config["video"]
         built.input_formatter.supported_modalities = list(built.modality_config)
-    if plain:
-        from btoks.plain_positions import PlainPositions
-
-        built.__class__ = PlainPositions
-        return built
-    return built.stock()
+    if kind is None:
+        return built.stock()
+    built.__class__ = kind
+    return built
 
 
 def finish(model: SentenceTransformer) -> SentenceTransformer:

@@ -65,6 +65,18 @@ class Memory:
         mask_BK = None if self.mask_BK is None else self.mask_BK[rows]
         return Memory(self.keys_LBHKD[:, rows], self.values_LBHKD[:, rows], self.position_B[rows], mask_BK)
 
+    def first(self, tokens: int) -> Memory:
+        """The memory of the first bottleneck tokens alone, as a model with no more of them would leave it.
+
+        Attention is causal: what they hold does not depend on those behind them, which text then follows earlier.
+        """
+        held = self.keys_LBHKD.shape[3]
+        if self.mask_BK is not None or not 1 <= tokens <= held:
+            what = "that of whole inputs" if self.mask_BK is not None else f"{held} tokens"
+            raise BtoksError(f"{tokens} tokens of a memory", f"it is {what}", f"ask for 1 to {held} of a condensed one")
+        keys_LBHKD, values_LBHKD = (each[:, :, :, :tokens] for each in (self.keys_LBHKD, self.values_LBHKD))
+        return Memory(keys_LBHKD, values_LBHKD, self.position_B - (held - tokens))
+
     def to(self, device: torch.device | str) -> Memory:
         """The memory on another device."""
         return Memory(**{name: each.to(device) for name, each in self._tensors().items()})
@@ -269,7 +281,7 @@ def _next_position(start: str, seen: Tensor, mask_BS: Tensor) -> Tensor:
     if start == "tokens":
         return mask_BS.sum(dim=1)
     axes_ABS = seen.reshape(-1, seen.shape[-2], seen.shape[-1]).expand(-1, mask_BS.shape[0], -1)
-    return (axes_ABS.amax(dim=0) * mask_BS).amax(dim=1) + 1
+    return ((axes_ABS.amax(dim=0) * mask_BS).amax(dim=1) + 1).ceil().long()
 
 
 def _require_readable(model: SentenceTransformer, tokens: int) -> None:

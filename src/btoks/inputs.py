@@ -1,7 +1,8 @@
 """Items before they meet the model: one function cuts texts to the budget, one estimates what an item costs.
 
-An item is a sentence-transformers input: a mapping with any of `text`, `image`, `video`. What holds here holds for
-training and inference alike, since both pass their items through `fit`.
+An item is a sentence-transformers input: a mapping with any of `text`, `image`, `video`. A text may have a `context`,
+what stands around it; models that read none leave it out. What holds here holds for training and inference alike,
+since both pass their items through `fit`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ def fit(model: SentenceTransformer, item: Mapping[str, Any]) -> dict[str, Any]:
     {'text': 'a red fox'}
     """
     given = {key: value for key, value in item.items() if value is not None}
+    context = given.pop("context", None)
     for key in given:
         if key not in _KEYS:
             raise BtoksError(f"item field {key!r}", "there is none", did_you_mean(key, _KEYS))
@@ -41,6 +43,10 @@ def fit(model: SentenceTransformer, item: Mapping[str, Any]) -> dict[str, Any]:
             raise BtoksError(
                 f"item with {key}", f"this model takes {', '.join(_taken(takes))}", "use a model that takes it"
             )
+    if context and set(given) == {"text"} and record(model)["pooling"]["name"] == "sitemb":
+        from btoks.methods.pooling.sitemb import situated
+
+        given["text"] = situated(str(given["text"]), str(context))
     if "text" in given:
         given["text"] = _cut(model, str(given["text"]), _budget(model, given))
     return given

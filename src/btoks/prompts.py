@@ -37,7 +37,12 @@ class Visuals:
     video: str | None
 
 
-def template(processor: ProcessorMixin | PreTrainedTokenizerBase, tokens: int, layout: str = "btoks") -> str:
+def template(
+    processor: ProcessorMixin | PreTrainedTokenizerBase,
+    tokens: int,
+    layout: str = "btoks",
+    frames: Sequence[tuple[str, str]] = (),
+) -> str:
     """The Jinja chat template of a layout for this processor.
 
     `btoks`: `[visual]⏎ … [instruction text]⏎ [btoks]`, every visual in its boundary tokens on a line of its own.
@@ -45,9 +50,12 @@ def template(processor: ProcessorMixin | PreTrainedTokenizerBase, tokens: int, l
     `[video] [instruction text]`.
     `chat`: instruction in the system turn, visuals and text in the user turn, then the opening of the assistant's, all
     as the model's own chat template writes them.
+    With `frames` the text stands in each of them, (what is before it, what is after it), one after the other.
     """
     if layout not in LAYOUTS:
         raise BtoksError(f"layout {layout!r}", "there is none", did_you_mean(layout, LAYOUTS))
+    if frames and layout != "btoks":
+        raise BtoksError(f"layout {layout!r}", "it frames texts in its own way", "choose the layout 'btoks'")
     tokenizer = tokenizer_of(processor)
     visuals = visuals_of(processor)
     if layout == "vlm2vec":
@@ -55,6 +63,7 @@ def template(processor: ProcessorMixin | PreTrainedTokenizerBase, tokens: int, l
     body = {"btoks": _BTOKS, "vlm2vec": _VLM2VEC, "chat": _CHAT}[layout]
     slots = {
         "@BOS@": opening(tokenizer),
+        "@END@": str(tokenizer.eos_token),
         "@IMAGE@": visuals.image or "",
         "@VIDEO@": visuals.video or "",
         "@TOKENS@": "".join(token_name(place) for place in range(tokens)),
@@ -62,10 +71,20 @@ def template(processor: ProcessorMixin | PreTrainedTokenizerBase, tokens: int, l
     }
     if layout == "chat":
         slots |= dict(zip(("@HEAD@", "@TURN@", "@ANSWER@"), turns_of(processor), strict=True))
-    text = _NEUTRAL + body
+    text = _NEUTRAL + (body.replace(_ENDED, _framed(frames)) if frames else body)
     for slot, value in slots.items():
         text = text.replace(slot, _literal(value))
     return text.replace("@FORGED@", "[" + ", ".join(_literal(each) for each in forgeable(processor)) + "]")
+
+
+def _framed(frames: Sequence[tuple[str, str]]) -> str:
+    """The end of the layout with the text in frames, each with the bottleneck tokens; an end of text parts them."""
+    opened = ["", *(" @END@ ~ @BOS@ ~" for _ in frames[1:])]
+    pieces = (
+        f"{bos} {_literal(before)} ~ got.text ~ {_literal(after)} ~ @TOKENS@"
+        for bos, (before, after) in zip(opened, frames, strict=True)
+    )
+    return "{{-" + " ~".join(pieces) + " -}}"
 
 
 def opening(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -234,11 +253,12 @@ _COLLECT = """\
 {%- endfor -%}
 """
 
+_ENDED = "{{- (got.text ~ '\\n' if got.text or not got.visual else '') ~ @TOKENS@ -}}"
 _BTOKS = (
     "{{- @BOS@ -}}\n"
     + _COLLECT.replace("@@AFTER@@", " ~ '\\n'").replace("@@GLUE@@", " and not got.text[-1].isspace()")
     + "{%- set got.text = got.text.rstrip('\\n') -%}\n"
-    + "{{- (got.text ~ '\\n' if got.text or not got.visual else '') ~ @TOKENS@ -}}"
+    + _ENDED
 )
 
 # Pictures: everything on lines, no space left before a line's end. Video and bare text: one line, nothing after it.

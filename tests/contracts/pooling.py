@@ -11,13 +11,18 @@ import pytest
 
 import btoks
 from btoks import bottleneck, methods
+from btoks.errors import BtoksError
 from items import attached, fresh, kinds, near, padded, streamed
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 NAME = "qwen3_vl"
-ITEMS = list(kinds(NAME).values())
+
+
+def items(card: methods.Card) -> list[Any]:
+    """Inputs of every kind that a method is for."""
+    return [item for item in kinds(NAME).values() if set(item) <= set(card.takes)]
 
 
 @functools.cache
@@ -25,9 +30,9 @@ def pooled(name: str) -> SentenceTransformer:
     return fresh(NAME, pooling=name)
 
 
-@functools.cache
-def plain() -> np.ndarray:
-    return streamed(attached(NAME), ITEMS)
+def plain(card: methods.Card) -> np.ndarray:
+    """What the plain model gives for them."""
+    return streamed(attached(NAME), items(card))
 
 
 def state(model: SentenceTransformer) -> list[Any]:
@@ -41,23 +46,32 @@ def state(model: SentenceTransformer) -> list[Any]:
 
 def check_identity(card: methods.Card) -> None:
     if card.identity is None:
-        vectors = streamed(pooled(card.name), ITEMS)
-        near(np.linalg.norm(vectors, axis=1), np.ones(len(ITEMS)))
-        assert vectors.shape != plain().shape or np.abs(vectors - plain()).max() > 1e-3
+        vectors = streamed(pooled(card.name), items(card))
+        near(np.linalg.norm(vectors, axis=1), np.ones(len(items(card))))
+        assert vectors.shape != plain(card).shape or np.abs(vectors - plain(card)).max() > 1e-3
         return
     settings = {"name": card.name, **card.identity}
-    near(streamed(fresh(NAME, pooling=settings), ITEMS), plain())
+    near(streamed(fresh(NAME, pooling=settings), items(card)), plain(card))
     with methods.apply(attached(NAME), methods.create("pooling", settings)) as model:
-        near(streamed(model, ITEMS), plain())
+        near(streamed(model, items(card)), plain(card))
 
 
 def check_batch_and_padding(card: methods.Card) -> None:
     model = pooled(card.name)
-    single = np.concatenate([streamed(model, [item]) for item in ITEMS])
+    single = np.concatenate([streamed(model, [item]) for item in items(card)])
     for side in ("right", "left"):
         with padded(model, side):
-            near(model.encode(ITEMS), single)
-            near(streamed(model, ITEMS[::-1])[::-1], single)
+            near(model.encode(items(card)), single)
+            near(streamed(model, items(card)[::-1])[::-1], single)
+
+
+def check_other_inputs(card: methods.Card) -> None:
+    other = [item for item in kinds(NAME).values() if not set(item) <= set(card.takes)]
+    assert len(other) + len(items(card)) == len(kinds(NAME))
+    for item in other:
+        with pytest.raises(BtoksError, match="this model takes") as caught:
+            streamed(pooled(card.name), [item])
+        assert "\n" not in str(caught.value)
 
 
 def check_width(card: methods.Card) -> None:
@@ -65,7 +79,7 @@ def check_width(card: methods.Card) -> None:
     for tokens in (1, 4):
         made = methods.create("pooling", card.name)
         model = fresh(NAME, pooling=made, tokens=tokens)
-        assert made.width(tokens, dim) == model.get_embedding_dimension() == streamed(model, ITEMS[:1]).shape[1]
+        assert made.width(tokens, dim) == model.get_embedding_dimension() == streamed(model, items(card)[:1]).shape[1]
 
 
 def check_trained_parameters(card: methods.Card) -> None:
@@ -79,7 +93,7 @@ def check_trained_parameters(card: methods.Card) -> None:
 def check_applied_is_attached(card: methods.Card) -> None:
     made = methods.create("pooling", card.name)
     with methods.apply(attached(NAME), made) as model:
-        near(streamed(model, ITEMS), streamed(pooled(card.name), ITEMS))
+        near(streamed(model, items(card)), streamed(pooled(card.name), items(card)))
 
 
 def check_saved(card: methods.Card) -> None:
@@ -87,8 +101,8 @@ def check_saved(card: methods.Card) -> None:
     with tempfile.TemporaryDirectory() as place:
         btoks.save(model, f"{place}/model")
         loaded = btoks.load(f"{place}/model")
-    assert np.array_equal(streamed(loaded, ITEMS), streamed(model, ITEMS))
-    assert bottleneck.record(loaded)["pooling"] == methods.settings(methods.create("pooling", card.name))
+    assert np.array_equal(streamed(loaded, items(card)), streamed(model, items(card)))
+    assert methods.create("pooling", bottleneck.record(loaded)["pooling"]) == methods.create("pooling", card.name)
     assert [type(module) for module in loaded] == [type(module) for module in model]
 
 
@@ -97,9 +111,9 @@ def check_nothing_is_left(card: methods.Card) -> None:
     before = state(model)
     with methods.apply(model, made):
         assert state(model) != before
-        streamed(model, ITEMS[:2])
+        streamed(model, items(card)[:2])
     assert state(model) == before
     with pytest.raises(ZeroDivisionError), methods.apply(model, made, made):
         raise ZeroDivisionError
     assert state(model) == before
-    assert np.array_equal(streamed(model, ITEMS), plain())
+    assert np.array_equal(streamed(model, items(card)), plain(card))

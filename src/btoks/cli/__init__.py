@@ -13,6 +13,7 @@ import typer
 
 import btoks
 from btoks.cli import (
+    analyse,
     ask,
     demo,
     embed,
@@ -57,6 +58,7 @@ app.command(rich_help_panel=_MODELS)(models.doctor)
 app.command(rich_help_panel=_MODELS)(methods.methods)
 app.command(rich_help_panel=_USE)(tradeoff.tradeoff)
 app.add_typer(evaluation.group, name="eval", rich_help_panel=_MODELS)
+app.add_typer(analyse.group, name="analyse", rich_help_panel=_MODELS)
 app.command(rich_help_panel=_TRAIN)(train.train)
 app.add_typer(train.data, name="data", rich_help_panel=_TRAIN)
 app.command(rich_help_panel=_TRAIN)(train.plot)

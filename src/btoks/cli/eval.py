@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from btoks.cli import mini
+from btoks.cli import long, mini
 from btoks.cli.progress import shown
 from btoks.cli.screen import MODEL, Device, Json, Model, emit, opened, table
 from btoks.errors import BtoksError, did_you_mean
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 group = typer.Typer(help="Measure models on retrieval benchmarks.", no_args_is_help=True)
 group.command("mini")(mini.mini)
+group.command("long")(long.long)
 
 Modality = Annotated[str | None, typer.Option(help="Only image, video or visdoc.")]
 MetaTask = Annotated[

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from btoks.cli.library import Where
+from btoks.cli.library import Kept, Where, kept_in
 from btoks.cli.screen import MODEL, Device, Json, emit, progress, quiet, tell
 from btoks.errors import BtoksError
 
@@ -30,6 +29,9 @@ Rescore = Annotated[
     str | None,
     typer.Option(help="With --quantize: rank the best by a finer copy, such as float16.", show_default="none"),
 ]
+Engine = Annotated[
+    Literal["local", "ray"], typer.Option(help="ray: embed on the cluster that RAY_ADDRESS names, or by processes.")
+]
 
 
 def index(
@@ -45,9 +47,11 @@ def index(
         str | None, typer.Option(help="Keep codes in a new library instead of vectors, such as pca:0.5+float8.")
     ] = None,
     rescore: Rescore = None,
+    store: Kept = None,
     prune: Annotated[bool, typer.Option("--prune", help="Forget files that are gone.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Prune even if a path or most of its files are gone.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Go on: follow what changes, until Ctrl-C.")] = False,
+    engine: Engine = "local",
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for another process that writes.")] = 60.0,
     device: Device = None,
     as_json: Json = False,
@@ -62,9 +66,9 @@ def index(
     if force and not prune:
         raise BtoksError("--force", "it belongs to --prune", "add that, or leave it out")
     quiet(ctx)
-    opened = _opened(library, model, device, keep_memory=keep_memory, quantize=quantize, rescore=rescore)
+    opened = _opened(library, model, device, store, keep_memory=keep_memory, quantize=quantize, rescore=rescore)
     with _progress() as told:
-        report = opened.add(paths, prune=prune, force=force, progress=told, wait=wait, waiting=tell)
+        report = opened.add(paths, prune=prune, force=force, progress=told, wait=wait, waiting=tell, engine=engine)
     for error in report.errors:
         tell(f"bad file {error}")
     _report(report, library, as_json=as_json)
@@ -72,7 +76,7 @@ def index(
         _watch(opened, paths, report, as_json=as_json)
 
 
-def _report(report: Report, library: Path, *, as_json: bool) -> None:
+def _report(report: Report, library: Any, *, as_json: bool) -> None:
     if as_json:
         emit({**vars(report), "errors": [str(error) for error in report.errors], "library": str(library)})
         return
@@ -101,9 +105,10 @@ def _watch(library: Library, paths: list[str], first: Report, *, as_json: bool) 
 
 
 def _opened(
-    folder: Path,
+    folder: Any,
     model: str | None,
     device: str | None,
+    store: str | None,
     *,
     keep_memory: bool,
     quantize: str | None,
@@ -112,14 +117,16 @@ def _opened(
     from btoks.library import Library
 
     if not (folder / "library.json").is_file():
-        options = {"quantize": quantize, "rescore": rescore}
-        return Library.create(folder, model=model or MODEL, device=device, keep_memory=keep_memory, **options)
+        options: dict[str, Any] = {"quantize": quantize, "rescore": rescore}
+        options |= {"keep_memory": keep_memory, "store": store or "lance"}
+        return Library.create(folder, model=model or MODEL, device=device, **options)
     if quantize is not None or rescore is not None:
         raise BtoksError(str(folder), "it is there already", "change its codes with `btoks reindex`")
     opened = Library.open(folder, device=device)
     if model is not None and not opened.made_with(model):
         reason = f"it was made with {opened.stats()['model']}"
         raise BtoksError(str(folder), reason, "leave --model out, or index into another --library")
+    kept_in(opened, store)
     if keep_memory and not opened.keeps_memory:
         raise BtoksError(str(folder), "it was made without memories", "leave --keep-memory out, or use a new --library")
     return opened

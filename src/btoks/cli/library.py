@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from btoks.cli.screen import Json, emit, table
+from btoks.errors import BtoksError
+
+if TYPE_CHECKING:
+    from btoks.library import Library
 
 group = typer.Typer(help="Look after a library: stats, check, compact, export, history, restore.", no_args_is_help=True)
 
@@ -18,16 +22,40 @@ def _default() -> Path:
     return Path(data).expanduser() / "btoks" / "library"
 
 
+def place(given: str | Path) -> Any:
+    """A library's folder, or its place on object storage."""
+    if not str(given).startswith("s3://"):
+        return Path(given)
+    from btoks.library.objects import home
+
+    return home(str(given))
+
+
 Where = Annotated[
-    Path,
+    Any,
     typer.Option(
         "--library",
         envvar="BTOKS_LIBRARY",
         default_factory=_default,
         show_default="~/.local/share/btoks/library",
-        help="The library's folder.",
+        parser=place,
+        metavar="DIR|s3://…",
+        help="The library's folder, or s3://bucket/path.",
     ),
 ]
+Kept = Annotated[
+    Literal["lance", "qdrant"] | None,
+    typer.Option("--store", help="What keeps the items of a library, set when it is made.", show_default="lance"),
+]
+LIBRARY: Any = typer.Argument(metavar="LIBRARY", parser=place, help="A folder, or s3://bucket/path.")
+
+
+def kept_in(library: Library, store: str | None) -> Library:
+    """The library, unless its items are in another store than the one that was named."""
+    there = library.view.noted.store
+    if store not in (None, there):
+        raise BtoksError(str(library.path), f"its items are in {there}", "leave --store out, or take another library")
+    return library
 
 
 @group.command()

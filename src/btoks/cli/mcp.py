@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from btoks.cli.library import Where
+from btoks.cli.library import LIBRARY, Where
 from btoks.cli.screen import Device, quiet
 from btoks.errors import BtoksError
 
 
 def mcp(
     ctx: typer.Context,
-    folders: Annotated[list[Path] | None, typer.Argument(metavar="LIBRARY", help="Folders of libraries.")] = None,
+    folders: Annotated[list[Any] | None, LIBRARY] = None,
     *,
     library: Where,
     device: Device = None,

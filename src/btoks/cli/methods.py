@@ -21,6 +21,7 @@ def methods(
             emit(each)
         return
     marks = (("trained", "trained"), ("query_aware", "needs the query"))
-    shown = ("family", "name", "system", "title", "paper", "stage")
+    cost = ("cost",) if any(each["cost"] for each in found) else ()
+    shown = ("family", "name", "system", "title", "paper", "stage", *cost)
     notes = (", ".join(mark for key, mark in marks if each[key]) for each in found)
     table((*shown, "notes"), ((*(each[key] for key in shown), note) for each, note in zip(found, notes, strict=True)))

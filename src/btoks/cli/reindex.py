@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from btoks.cli.index import Rescore
+from btoks.cli.library import LIBRARY
 from btoks.cli.screen import Device, Json, emit, progress, quiet, tell
 
 if TYPE_CHECKING:
     from btoks.library.reindex import Report
 
-Where = Annotated[Path, typer.Argument(metavar="LIBRARY", help="The library's folder.")]
+Where = Annotated[Any, LIBRARY]
 
 
 def reindex(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from btoks.cli.library import Where
+from btoks.cli.library import Kept, Where, kept_in
 from btoks.cli.screen import Device, Json, emit, quiet, table
 from btoks.errors import BtoksError
 
@@ -42,6 +42,7 @@ def search(
     hybrid: Annotated[bool, typer.Option("--hybrid", help="Rank by full text as well.")] = False,
     group: Annotated[Literal["file"] | None, typer.Option(help="One hit a file.")] = None,
     open_first: Annotated[bool, typer.Option("--open", help="Open the first hit.")] = False,
+    store: Kept = None,
     device: Device = None,
     as_json: Json = False,
 ) -> None:
@@ -54,9 +55,8 @@ def search(
     from btoks.library import Library
 
     query = _query(text, image, video, page)
-    hits = Library.open(library, device=device).search(
-        query, k, where, min_score, hybrid=hybrid, group=group, like=like, without=without or None
-    )
+    opened = kept_in(Library.open(library, device=device), store)
+    hits = opened.search(query, k, where, min_score, hybrid=hybrid, group=group, like=like, without=without or None)
     if as_json:
         for hit in hits:
             emit(hit.json())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from btoks.cli.library import Where
+from btoks.cli.library import LIBRARY, Where
 from btoks.cli.screen import Device, quiet
 from btoks.errors import BtoksError
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _HERE = ("127.0.0.1", "localhost", "::1")
 _GRACE = 30
-Folders = Annotated[list[Path] | None, typer.Argument(metavar="LIBRARY", help="Folders of libraries.")]
+Folders = Annotated[list[Any] | None, LIBRARY]
 Token = Annotated[str | None, typer.Option(envvar="BTOKS_TOKEN", help="What every request has to bring.")]
 
 
@@ -77,11 +77,12 @@ def _run(plan: Plan, host: str, port: int, workers: int, shared: Path) -> None:
     if workers == 1:
         uvicorn.run(plan.application(), **options)
         return
+    from btoks.library.objects import home
     from btoks.library.settings import read
     from btoks.server.plan import VARIABLE
 
     for folder in plan.libraries.values():
-        read(Path(folder))  # what is wrong with one is told once, not by every worker
+        read(home(folder))  # what is wrong with one is told once, not by every worker
     (shared / "metrics").mkdir()
     os.environ.update({VARIABLE: plan.text(), "PROMETHEUS_MULTIPROC_DIR": str(shared / "metrics")})
     uvicorn.run("btoks.server.plan:application", factory=True, workers=workers, **options)

@@ -27,6 +27,7 @@ from btoks.evaluation.files import file_name, whole
 from btoks.evaluation.fingerprint import hooked, inputs_key, model_key, versions
 from btoks.evaluation.layouts import Side, layout_of, prompted, rendered
 from btoks.media import Decoder, Limits, MediaError, Source
+from btoks.similarity import states_of
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -43,11 +44,15 @@ Step = Callable[[int, bool], None]
 
 @dataclass(frozen=True)
 class Embedded:
-    """The vectors of a side, zero where there is none, with the reason why, and one prompt as the model got it."""
+    """The vectors of a side, zero where there is none, with the reason why, and one prompt as the model got it.
+
+    Each may be `states` vectors side by side, which are compared by MaxSim.
+    """
 
     vectors: NDArray[np.float32]
     missing: Mapping[int, str]
     prompt: str
+    states: int = 1
 
 
 class Embeds(Protocol):
@@ -114,7 +119,7 @@ class Encoder:
         for start, part in parts.items():
             vectors_ND[start + part.rows] = part.vectors[:, :dim] if len(part.rows) else 0
         shown = next(index for index in range(len(entries)) if index not in missing)
-        return Embedded(vectors_ND, missing, self.rendered(entries[shown], side))
+        return Embedded(vectors_ND, missing, self.rendered(entries[shown], side), states_of(self.model))
 
     def rendered(self, entry: Entry, side: Side) -> str:
         """The prompt of an entry as the model gets it."""

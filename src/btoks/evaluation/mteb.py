@@ -21,6 +21,7 @@ from btoks.errors import BtoksError
 from btoks.evaluation.fingerprint import model_key
 from btoks.evaluation.layouts import Side, layout_of, prompted
 from btoks.evaluation.task import Entry, Task, check
+from btoks.similarity import similarity
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -78,6 +79,12 @@ class _Encoder(_Base):  # type: ignore[misc]
         items = (prompted(entry, layout, side)[1] for batch in inputs for entry in _entries(batch))
         found = encode_stream(self.model, items, prompt=prompt, max_batch_tokens=self.max_batch_tokens)
         return np.stack([out.embedding for out in found if out.embedding is not None])
+
+    def similarity(self, embeddings1: Any, embeddings2: Any) -> Any:
+        """The model's own way of comparing its embeddings, all with all."""
+        import torch
+
+        return similarity(self.model, torch.as_tensor(embeddings1), torch.as_tensor(embeddings2))
 
 
 def mteb_model(model: SentenceTransformer, *, frames: int = 8, max_batch_tokens: int = 16_384) -> Any:

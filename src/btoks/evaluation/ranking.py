@@ -11,11 +11,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from btoks.errors import BtoksError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -30,10 +34,12 @@ def rank_all(
     *,
     relevant: Sequence[Ints] | None = None,
     order_N: Ints | None = None,
+    states: int = 1,
 ) -> tuple[Ints, Floats]:
     """The best `depth` of all candidates for every query, as (places in the corpus, scores).
 
     `relevant` holds the places of each query's relevant candidates, `order_N` the candidates' order among equals.
+    Where a vector is `states` vectors side by side, they are compared by MaxSim.
 
     >>> rank_all(np.eye(2, dtype=np.float32), np.eye(2, dtype=np.float32), 1)[0].tolist()
     [[0], [1]]
@@ -42,17 +48,15 @@ def rank_all(
 
     check(queries_QD, "query")
     check(corpus_ND, "candidate")
-    depth = min(depth, len(corpus_ND))
-    places_QK = np.empty((len(queries_QD), depth), np.int64)
-    scores_QK = np.empty((len(queries_QD), depth), np.float32)
+    shape = len(queries_QD), (depth := min(depth, len(corpus_ND)))
+    places_QK, scores_QK = np.empty(shape, np.int64), np.empty(shape, np.float32)
     distinct_U, of_N = _distinct(corpus_ND)
-    plain = len(distinct_U) == len(corpus_ND)
-    vectors_DU = torch.from_numpy(corpus_ND if plain else corpus_ND[distinct_U]).T
-    block = max(1, _SCORES // max(vectors_DU.shape[1], 1))
+    vectors_UD = torch.from_numpy(corpus_ND if len(distinct_U) == len(corpus_ND) else corpus_ND[distinct_U])
+    block = max(1, _SCORES // max(states * len(vectors_UD), 1))
     ties = _Ties(of_N, np.arange(len(corpus_ND)) if order_N is None else order_N, relevant, depth)
     keep = min(depth + 1, len(distinct_U))
     for start in range(0, len(queries_QD), block):
-        scores_BU = torch.from_numpy(queries_QD[start : start + block]) @ vectors_DU
+        scores_BU = _scores(torch.from_numpy(queries_QD[start : start + block]), vectors_UD, states)
         top = scores_BU.topk(keep, dim=1)
         best_BK, at_BK = top.values.numpy(), top.indices.numpy()
         tied_B = (best_BK[:, 1:] == best_BK[:, :-1]).any(axis=1) | ties.shared_U[at_BK].any(axis=1)
@@ -60,8 +64,8 @@ def rank_all(
             rows = slice(start, start + len(best_BK))
             places_QK[rows], scores_QK[rows] = distinct_U[at_BK[:, :depth]], best_BK[:, :depth]
         for row in np.flatnonzero(tied_B | (keep < depth)).tolist():
-            found = ties.resolve(start + row, scores_BU[row].numpy(), best_BK[row])
-            places_QK[start + row], scores_QK[start + row] = found
+            one = start + row
+            places_QK[one], scores_QK[one] = ties.resolve(one, scores_BU[row].numpy(), best_BK[row])
     return places_QK, scores_QK
 
 
@@ -72,12 +76,15 @@ def rank_lists(
     *,
     relevant: Sequence[Ints] | None = None,
     order_N: Ints | None = None,
+    states: int = 1,
 ) -> list[tuple[Ints, Floats]]:
     """Every query's own list of candidates in its order, duplicates kept, as (places in the corpus, scores).
 
     >>> rank_lists(np.eye(2, dtype=np.float32), np.eye(2, dtype=np.float32), [np.array([1, 0]), np.array([1])])[0][0]
     array([0, 1])
     """
+    import torch
+
     check(queries_QD, "query")
     check(corpus_ND, "candidate")
     distinct_U, of_N = _distinct(corpus_ND)
@@ -88,7 +95,8 @@ def rank_lists(
     for start in range(0, len(queries_QD), block):
         chosen = [of_N[each] for each in lists[start : start + block]]
         union_U, inverse = np.unique(np.concatenate(chosen), return_inverse=True) if chosen else (of_N[:0], of_N[:0])
-        scores_BU = queries_QD[start : start + block] @ corpus_ND[distinct_U[union_U]].T
+        own_BD = torch.from_numpy(queries_QD[start : start + block])
+        scores_BU = _scores(own_BD, torch.from_numpy(corpus_ND[distinct_U[union_U]]), states).numpy()
         ends = np.cumsum([len(each) for each in chosen])
         for row, at_C in enumerate(np.split(inverse, ends[:-1])):
             places_C = lists[start + row]
@@ -96,6 +104,12 @@ def rank_lists(
             order_C = _order(scores_C, places_C, order_N, None if relevant is None else relevant[start + row])
             out.append((places_C[order_C], scores_C[order_C]))
     return out
+
+
+def _scores(queries_BD: Tensor, vectors_UD: Tensor, states: int) -> Tensor:
+    from btoks.similarity import maxsim
+
+    return queries_BD @ vectors_UD.T if states == 1 else maxsim(queries_BD, vectors_UD, states)
 
 
 def check(vectors_ND: Floats, what: str) -> None:

@@ -141,12 +141,12 @@ def _rankings(
     order_N = np.argsort(np.argsort(np.array(corpus_ids, dtype=object), kind="stable"), kind="stable")
     asked = [place for place in range(len(query_ids)) if place not in queries.missing]
     relevant = [_places(task.relevant[query_ids[place]], place_of) for place in asked]
-    vectors_QD = queries.vectors[asked]
+    vectors_QD, states = queries.vectors[asked], queries.states
     ranked: Iterable[tuple[Ints, Floats]]
     if task.candidates is not None:
         lists = [_places(task.candidates[query_ids[place]], place_of) for place in asked]
         present = [np.array([each for each in places if each not in corpus.missing], np.int64) for places in lists]
-        ranked = rank_lists(vectors_QD, corpus.vectors, present, relevant=relevant, order_N=order_N)
+        ranked = rank_lists(vectors_QD, corpus.vectors, present, relevant=relevant, order_N=order_N, states=states)
     else:
         there = np.array([place for place in range(len(corpus_ids)) if place not in corpus.missing], np.int64)
         whole = len(there) == len(corpus_ids)
@@ -158,7 +158,8 @@ def _rankings(
         )
         vectors_ND = corpus.vectors if whole else corpus.vectors[there]
         depth = max(DEPTH, _cut(task))
-        places_QK, scores_QK = rank_all(vectors_QD, vectors_ND, depth, relevant=inside, order_N=order_N[there])
+        order = order_N[there]
+        places_QK, scores_QK = rank_all(vectors_QD, vectors_ND, depth, relevant=inside, order_N=order, states=states)
         ranked = zip(there[places_QK], scores_QK, strict=True)
     named = {
         place: (tuple(corpus_ids[each] for each in places), tuple(map(float, scores)))

@@ -38,9 +38,13 @@ class Video(TypedDict):
 
 
 class Item(TypedDict, total=False):
-    """One decoded input, as sentence-transformers takes it; a page has an image and, if there is one, a text."""
+    """One decoded input, as sentence-transformers takes it; a page has an image and, if there is one, a text.
+
+    The `context` of a text is for models that read one.
+    """
 
     text: str
+    context: str
     image: Image.Image
     video: Video
 

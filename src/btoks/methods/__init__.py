@@ -27,7 +27,11 @@ _ATTRIBUTE = "__btoks_card__"
 
 @dataclass(frozen=True)
 class Card:
-    """What is known of a method without running it. `identity` are the settings that leave the plain model as it is."""
+    """What is known of a method without running it.
+
+    `identity` are the settings that leave the plain model as it is, `takes` the kinds of input it is for, and `cost`
+    says in a few words what it adds to the plain model's work and bytes.
+    """
 
     name: str
     family: str
@@ -39,11 +43,13 @@ class Card:
     query_aware: bool
     identity: Mapping[str, Any] | None
     no_identity: str
+    takes: tuple[str, ...]
+    cost: str
     cls: type[Any]
 
     def as_dict(self) -> dict[str, Any]:
         """The card as the command line prints it with `--json`."""
-        shown = ("name", "family", "system", "title", "paper", "stage", "trained", "query_aware")
+        shown = ("name", "family", "system", "title", "paper", "stage", "trained", "query_aware", "takes", "cost")
         return {key: getattr(self, key) for key in shown}
 
 
@@ -66,6 +72,8 @@ def method(
     query_aware: bool = False,
     identity: Mapping[str, Any] | None = None,
     no_identity: str = "",
+    takes: tuple[str, ...] = ("text", "image", "video"),
+    cost: str = "",
 ) -> Callable[[type[T]], type[T]]:
     """Attach the card to a method's dataclass. Without `identity`, `no_identity` says in one line why there is none."""
     if (identity is None) == (not no_identity):
@@ -73,7 +81,8 @@ def method(
 
     def attach_card(cls: type[T]) -> type[T]:
         family, name = cls.__module__.split(".")[-2:]
-        card = Card(name, family, title, paper, system, stage, trained, query_aware, identity, no_identity, cls)
+        told = (title, paper, system, stage, trained, query_aware, identity, no_identity, takes, cost)
+        card = Card(name, family, *told, cls)
         setattr(cls, _ATTRIBUTE, card)
         return cls
 

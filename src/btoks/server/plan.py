@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING, Any
 from btoks.server.state import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fastapi import FastAPI
     from sentence_transformers import SentenceTransformer
+
+    from btoks.library.objects import Home
 
 VARIABLE = "BTOKS_SERVE"
 """How a worker process is told its plan: in its environment, where other users cannot read it."""
@@ -32,6 +36,7 @@ class Plan:
         """The application, its models loaded, each once however many libraries were made with it."""
         from btoks.folder import load
         from btoks.library import Library
+        from btoks.library.objects import home
         from btoks.library.settings import read
         from btoks.server.app import create
         from btoks.server.shelf import named
@@ -41,7 +46,7 @@ class Plan:
             loaded[self.model] = load(self.model, device=self.device)
         libraries = {}
         for name, folder in self.libraries.items():
-            of = read(Path(folder)).model
+            of = read(home(folder)).model
             libraries[name] = Library.open(folder, device=self.device, model=loaded.get(of or ""))
             if of is not None:
                 loaded[of] = libraries[name].model
@@ -62,7 +67,7 @@ def application() -> FastAPI:
     return Plan(**given, settings=Settings(**tuples)).application()
 
 
-def by_name(folders: list[Path]) -> dict[str, str]:
+def by_name(folders: Sequence[Home]) -> dict[str, str]:
     """Folders under names of their own: the last part of their paths, with a number where that is taken.
 
     >>> list(by_name([Path("/a/photos"), Path("/b/photos")]))
@@ -70,7 +75,7 @@ def by_name(folders: list[Path]) -> dict[str, str]:
     """
     out: dict[str, str] = {}
     for folder in folders:
-        whole = folder.expanduser().resolve()
+        whole = folder.expanduser().resolve() if isinstance(folder, Path) else folder
         name, number = whole.name or "library", 1
         while (name if number == 1 else f"{name}-{number}") in out:
             number += 1

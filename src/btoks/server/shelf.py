@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from btoks.library import Hit, Library
+    from btoks.library.interface import Store
     from btoks.library.schema import Row
-    from btoks.library.store import LanceStore
     from btoks.library.view import View
 
 _T = TypeVar("_T")
@@ -47,7 +47,7 @@ class Shelf:
         self._warm: tuple[View, int] | None = None
 
     @property
-    def store(self) -> LanceStore:
+    def store(self) -> Store:
         """The rows as they are now."""
         return self.library.view.store
 
@@ -109,7 +109,7 @@ class Shelf:
         vector_D = np.zeros(view.store.dim, np.float32)
         vector_D[0] = 1
         for kind in _KINDS:
-            found(view, Asked(vector_D, "warm", kind), k=1, hybrid=kind is None)
+            found(view, Asked(vector_D, "warm", kind), k=1, hybrid=kind is None and view.store.full_text)
         self._warm = state
 
     def _once(self, what: str, compute: Callable[[], _T]) -> _T:

@@ -112,7 +112,7 @@ def _parquet(path: Path) -> Collection:
 def _library(path: Path, wanted: Sequence[str]) -> Collection:
     from btoks.library import Library
 
-    store = Library.open(path).view.store
+    store = Library.open(path).view.lance
     if store.codec is not None:
         way_out = "run `btoks reindex --quantize float32` first, or measure a copy that is not compressed"
         raise BtoksError(str(path), "its vectors are compressed already: there is no exact order", way_out)

@@ -39,7 +39,7 @@ def build(recipe: Recipe, start: Path | None = None) -> SentenceTransformer:
 
 
 def add_lora(model: SentenceTransformer, lora: Lora) -> None:
-    """Adapters on the named modules and trainable rows for the bottleneck tokens; everything else is frozen."""
+    """Adapters on the named modules, trainable rows for the bottleneck tokens, the pooling; the rest is frozen."""
     from peft import LoraConfig
 
     backbone: Any = model[0]
@@ -58,7 +58,9 @@ def add_lora(model: SentenceTransformer, lora: Lora) -> None:
         trainable_token_indices=rows,
     )
     model.add_adapter(config)
-    trained = {id(weight) for weight in backbone.model.parameters() if weight.requires_grad}
+    poolers = [weight for module in list(model)[1:] for weight in module.parameters()]
+    adapted = [weight for weight in backbone.model.parameters() if weight.requires_grad]
+    trained = {id(weight) for weight in (*adapted, *poolers) if weight.requires_grad}
     for weight in model.parameters():
         weight.requires_grad_(id(weight) in trained)
         if id(weight) in trained:
@@ -74,7 +76,7 @@ def _embedding_name(body: Any) -> str:
 def started(model: SentenceTransformer, recipe: Recipe) -> SentenceTransformer:
     """The start's model, or its language model with other bottleneck tokens where the recipe wants them."""
     notes, pooler = record(model), pooler_of(recipe.tokens, recipe.pooling)
-    if (notes["tokens"], notes["pooling"]) == (recipe.tokens, methods.settings(pooler)):
+    if (notes["tokens"], methods.create("pooling", notes["pooling"])) == (recipe.tokens, pooler):
         return model
     if recipe.tokens > notes["tokens"]:
         reason = f"{recipe.start} has {notes['tokens']} bottleneck tokens"

@@ -9,6 +9,7 @@ import numpy as np
 from btoks.encode import encode_stream
 from btoks.evaluation import metrics
 from btoks.evaluation.ranking import rank_all
+from btoks.similarity import states_of
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -43,7 +44,7 @@ def _hit(model: SentenceTransformer, dev: Mixture, place: int, rows: int) -> flo
     names = list(map(str, documents))
     right = [str(each["hashes"][0]) for each in opened]
     places = [np.array([names.index(name)]) for name in right]
-    ranked_NK, _ = rank_all(queries_ND, documents_MD, 1, relevant=places)
+    ranked_NK, _ = rank_all(queries_ND, documents_MD, 1, relevant=places, states=states_of(model))
     found = [
         metrics.score([names[place] for place in row_K], {name: 1.0}, ks=(1,))
         for row_K, name in zip(ranked_NK, right, strict=True)

@@ -14,6 +14,7 @@ import copy
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import psutil
@@ -107,6 +108,15 @@ class Kept:
         if seen and size <= self.left:
             self._seen[key] = seen
             self.left -= size
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a column needs in both passes of a step: what is kept, its number, its chunks."""
+
+    kept: Kept
+    column: int
+    ranges: list[tuple[int, int]]
 
 
 def sharded(model: nn.Module) -> bool:

@@ -19,19 +19,21 @@ from typing import TYPE_CHECKING, Any
 import torch
 from sentence_transformers.base.losses.gradcache import RandContext, _minibatch_ranges
 from sentence_transformers.sentence_transformer.losses import CachedMultipleNegativesRankingLoss
-from sentence_transformers.util import all_gather, all_gather_with_grad, cos_sim, get_rank
+from sentence_transformers.util import all_gather, all_gather_with_grad, get_rank
 from sentence_transformers.util.distributed import get_world_size
 from torch import Tensor, nn
 
-from btoks import condensation
+from btoks import condensation, methods
+from btoks.bottleneck import record
 from btoks.errors import BtoksError, did_you_mean
 from btoks.training.chunks import arranged, chunk, cut, lengths, longest_first
+from btoks.training.contrast import Compare, comparison, info_nce, representation, views_of
 from btoks.training.duplicates import duplicates, hashes_of
-from btoks.training.keeping import Kept, frozen_tower, room, sharded
-from btoks.training.targets import Targets
+from btoks.training.keeping import Kept, Step, frozen_tower, room, sharded
+from btoks.training.targets import Targets, anywhere
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from sentence_transformers import SentenceTransformer
 
@@ -47,13 +49,10 @@ class Parts:
     generation: Tensor | None
 
 
-@dataclass(frozen=True)
-class _Step:
-    """What a column needs in both passes of a step: what is kept, its number, its chunks."""
-
-    kept: Kept
-    column: int
-    ranges: list[tuple[int, int]]
+def _learnt(model: SentenceTransformer, temperature: float) -> nn.Parameter:
+    """The logarithm of a temperature, to be trained, in single precision at least."""
+    kind = torch.promote_types(next(model.parameters()).dtype, torch.float32)
+    return nn.Parameter(torch.tensor(temperature, dtype=torch.float64).log().to(kind))
 
 
 class CondensationLoss(CachedMultipleNegativesRankingLoss):
@@ -102,17 +101,25 @@ class CondensationLoss(CachedMultipleNegativesRankingLoss):
         self.weight, self.weight_steps, self.side, self.mask = weight, weight_steps, side, mask
         self.step, self.keep = 0, keep
         self.last: Parts | None = None
-        self.targets = Targets(model, longest_target) if side != "none" and weight else None
-        kind = torch.promote_types(next(model.parameters()).dtype, torch.float32)
-        start = torch.tensor(temperature, dtype=torch.float64).log().to(kind)
-        self.log_temperature = nn.Parameter(start) if learn_temperature else None
+        self._own = any(getattr(module, "speaks", False) for module in model)
+        told = side != "none" and weight and not self._own
+        self.targets = Targets(model, longest_target) if told else None
+        self.log_temperature = _learnt(model, temperature) if learn_temperature else None
         self._log_temperature: Tensor | None = None
         self._places: list[Tensor] = []
+        self._compare: Compare = comparison(model)
+        pooling = methods.create("pooling", record(model)["pooling"])
+        self._masks: Callable[[int], bool] | None = getattr(pooling, "masks", None)
 
     @property
     def weight_now(self) -> float:
         """λ at the current step."""
         return 0.0 if self.weight_steps is not None and self.step >= self.weight_steps else self.weight
+
+    @property
+    def masked(self) -> bool:
+        """Whether generation sees the bottleneck tokens alone at the current step; CREM's pooling draws it."""
+        return self.mask and (self._masks is None or self._masks(self.step))
 
     @property
     def temperature(self) -> float:
@@ -154,7 +161,7 @@ class CondensationLoss(CachedMultipleNegativesRankingLoss):
         random_state: RandContext | None = None,
     ) -> tuple[Tensor, RandContext | None]:
         """A chunk's embeddings with the generation loss of each sample behind them (C, D+1)."""
-        step: _Step = sentence_feature[_STEP]
+        step: Step = sentence_feature[_STEP]
         kept, key = step.kept, (step.column, end)
         out = kept.take(key) if with_grad else None
         if out is not None:
@@ -211,7 +218,7 @@ class CondensationLoss(CachedMultipleNegativesRankingLoss):
         return extract_model_from_parallel(self.model, keep_fp32_wrapper=True)
 
     def _speaks(self) -> bool:
-        return self.targets is not None and self.weight_now > 0
+        return (self.targets is not None or self._own) and self.weight_now > 0
 
     def _with_targets(self, columns: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The columns, those that generate with ids and supervision of the other's text (B, 1, 2, T)."""
@@ -219,7 +226,7 @@ class CondensationLoss(CachedMultipleNegativesRankingLoss):
             return columns
         for place in SIDES[self.side]:
             target = torch.stack([each.long() for each in self.targets(columns[1 - place])], dim=1)[:, None]
-            if _anywhere(target.shape[3]):
+            if anywhere(target.shape[3]):
                 columns[place][_TARGET] = nn.functional.pad(target, (0, max(2 - target.shape[3], 0)))
         return columns
 
@@ -236,28 +243,29 @@ class CondensationLoss(CachedMultipleNegativesRankingLoss):
             ranges = _minibatch_ranges(batch, self.mini_batch_size, self.mini_batch_num_tokens)
             ranges = ranges if sharded(plain) else cut(lengths_B2[order_B], ranges)
             self._places.append(order_B.argsort())
-            out.append({**batch, _STEP: _Step(kept, place, ranges)})
+            out.append({**batch, _STEP: Step(kept, place, ranges)})
         return out
 
     def _represent(self, features: dict[str, Any], target: Tensor | None) -> Tensor:
         if target is None:
-            embedding_CD: Tensor = self.model(features)["sentence_embedding"]
-            return torch.cat([embedding_CD, embedding_CD.new_zeros(len(embedding_CD), 1)], dim=1)
+            return representation(self.model(features))
         plain = self._plain()
+        masked, views = self.masked, views_of(plain)
         width = max(int(lengths(features, target)[:, 1].amax()), 2)
         ids_CT, supervised_CT = target[:, 0, :, :width].unbind(dim=1)
 
         def speak(_: nn.Module, __: Any, out: dict[str, Any]) -> dict[str, Any]:
-            return {**out, "generation": condensation.generation_loss(plain, held(), ids_CT, supervised_CT.bool())}
+            memory = held() if views == 1 or not masked else held().first(1 + self.step % views)
+            return {**out, "generation": condensation.generation_loss(plain, memory, ids_CT, supervised_CT.bool())}
 
-        with condensation.remembering(plain, features, full=not self.mask) as (batch, held):
+        with condensation.remembering(plain, features, full=not masked) as (batch, held):
             # Inside the model's own pass: there mixed precision and the wrappers of several devices hold.
             handle = plain[-1].register_forward_hook(speak)
             try:
                 out = self.model(batch)
             finally:
                 handle.remove()
-        return torch.cat([out["sentence_embedding"], out["generation"][:, None]], dim=1)
+        return representation(out)
 
     def _contrastive(self, columns: list[Tensor], labels: Tensor | None, with_backward: bool) -> Tensor:
         """InfoNCE of queries against all documents, by rows; its backward pass too, if asked for."""
@@ -271,28 +279,15 @@ class CondensationLoss(CachedMultipleNegativesRankingLoss):
         losses: list[Tensor] = []
         for begin in range(0, size, self.mini_batch_size):
             own_C = torch.arange(begin, min(begin + self.mini_batch_size, size), device=queries_BD.device)
-            scores_CN = self._scores(queries_BD[own_C], documents_ND)
-            if hashes:
-                scores_CN = scores_CN.masked_fill(duplicates(hashes, own_C + first, len(documents_ND)), -torch.inf)
-            right_C = scores_CN[torch.arange(len(own_C), device=own_C.device), own_C + first]
-            loss = -(right_C - torch.logsumexp(scores_CN, dim=1)).mean() * len(own_C) / size
+            same_CN = duplicates(hashes, own_C + first, len(documents_ND)) if hashes else None
+            scores = self._scores(queries_BD[own_C], documents_ND)
+            loss = info_nce(scores, own_C - begin, own_C + first, same_CN, size)
             if with_backward:
                 torch.autograd.backward(loss)
                 loss = loss.detach()
             losses.append(loss)
         return sum(losses[1:], losses[0])
 
-    def _scores(self, queries_CD: Tensor, documents_ND: Tensor) -> Tensor:
-        similarity_CN: Tensor = cos_sim(queries_CD, documents_ND)
-        if self._log_temperature is None:
-            return similarity_CN * self.scale
-        return similarity_CN * torch.exp(-self._log_temperature)
-
-
-def _anywhere(width: int) -> bool:
-    """Whether a device has a target: sharded models run the same passes on all of them."""
-    if get_world_size() == 1:
-        return width > 0
-    widths: list[int | None] = [None] * get_world_size()
-    torch.distributed.all_gather_object(widths, width)
-    return any(widths)
+    def _scores(self, queries_CD: Tensor, documents_ND: Tensor) -> list[Tensor]:
+        scale = self.scale if self._log_temperature is None else torch.exp(-self._log_temperature)
+        return [similarity_CN * scale for similarity_CN in self._compare(queries_CD, documents_ND)]

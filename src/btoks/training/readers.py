@@ -82,7 +82,7 @@ def found(data: Path | None, folder: str) -> Path:
 
 def side_of(given: Mapping[str, Any], home: Path, layers: Mapping[str, str]) -> Side:
     """A side as the records write it, with its media as references, and with the text of its page if that is known."""
-    side: Side = {"text": given["text"]} if given.get("text") else {}
+    side: Side = {key: given[key] for key in ("text", "context") if given.get(key)}
     box = given.get("box")
     if given.get("image"):
         side["image"] = Ref(Source(home / given["image"]), tuple(box) if box else None)

@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from sentence_transformers.util.distributed import get_world_size
 
 from btoks import prompts
 from btoks.bottleneck import record
@@ -73,6 +74,15 @@ class Targets:
     def _ids(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer(text, add_special_tokens=False).input_ids
         return ids
+
+
+def anywhere(width: int) -> bool:
+    """Whether a device has a target: sharded models run the same passes on all of them."""
+    if get_world_size() == 1:
+        return width > 0
+    widths: list[int | None] = [None] * get_world_size()
+    torch.distributed.all_gather_object(widths, width)
+    return any(widths)
 
 
 def _around(processor: Any, tokens: int) -> tuple[str, str]:

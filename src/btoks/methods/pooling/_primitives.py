@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import torch
 from sentence_transformers.base.modules import Module
@@ -47,6 +47,33 @@ class StatesPooling(Module):
     def save(self, output_path: str, *args: Any, **kwargs: Any) -> None:
         """Write the settings; there are no weights."""
         self.save_config(output_path)
+
+
+class TrainedPooling(StatesPooling):
+    """A pooler of the last states that has weights."""
+
+    def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
+        """Write settings and weights."""
+        self.save_config(output_path)
+        self.save_torch_weights(output_path, safe_serialization=safe_serialization)
+
+    @classmethod
+    def load(cls, model_name_or_path: str, *args: Any, **kwargs: Any) -> Self:
+        """Open a saved pooler."""
+        keys = ("subfolder", "token", "cache_folder", "revision", "local_files_only")
+        hub = {key: kwargs[key] for key in keys if key in kwargs}
+        model = cls(**cls.load_config(model_name_or_path, **hub))
+        cls.load_torch_weights(model_name_or_path, model=model, **hub)
+        return model
+
+
+def vocabulary(tokenizer: Any, tokens: int) -> list[str]:
+    """The entries by id, up to `tokens` bottleneck tokens; ids without an entry get a name no text can have."""
+    from btoks.prompts import token_name
+
+    known, more = tokenizer.get_vocab(), token_name(tokens)  # a start may have left more of them
+    entries = {place: name for name, place in known.items() if name != more}
+    return [entries.get(place, f"\0{place}") for place in range(max(known.values()) + 1)]
 
 
 def bottleneck_names(vocabulary: Sequence[str]) -> list[str]:
@@ -97,17 +124,20 @@ def word_weighted_mean(vocabulary: Sequence[str], dim: int, weights: Sequence[fl
 @contextmanager
 def swapped(model: SentenceTransformer, method: PoolingMethod) -> Iterator[None]:
     """Pool with another method for the length of a `with` block: everything between backbone and normalisation."""
-    from btoks.bottleneck import transformer, vocabulary
+    from btoks import patched
+    from btoks.bottleneck import record, transformer
 
     names = list(model._modules)
     before = {name: module for name, module in model._modules.items() if module is not None}
-    inner = method.modules(vocabulary(model.tokenizer), transformer(model).get_embedding_dimension())
+    known = vocabulary(model.tokenizer, int(record(model)["tokens"]))
+    inner = method.modules(known, transformer(model).get_embedding_dimension())
     chain = [before[names[0]], *(module.to(model.device).eval() for module in inner), before[names[-1]]]
-    _install(model, {str(place): module for place, module in enumerate(chain)})
-    try:
-        yield
-    finally:
-        _install(model, before)
+    with patched.hosted(model, method):
+        _install(model, {str(place): module for place, module in enumerate(chain)})
+        try:
+            yield
+        finally:
+            _install(model, before)
 
 
 def _install(model: SentenceTransformer, modules: Mapping[str, nn.Module]) -> None:

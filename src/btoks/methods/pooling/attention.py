@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import torch
-from sentence_transformers.base.modules import Module
 from torch import Tensor, nn
 
 from btoks.methods import method
@@ -18,14 +17,11 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 
-class AttentionPooling(Module):
+class AttentionPooling(_primitives.TrainedPooling):
     """The module: a score a token (D → 1), softmax over the K, weighted sum s, LayerNorm(s + MLP(s))."""
 
-    config_keys = ["tokens", "dim"]
-
     def __init__(self, tokens: int, dim: int) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.tokens, self.dim = tokens, dim
+        super().__init__(tokens, dim)
         self.score = nn.Linear(dim, 1)
         self.mlp = nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, dim))
         self.norm = nn.LayerNorm(dim)
@@ -34,34 +30,18 @@ class AttentionPooling(Module):
         """Pool a batch."""
         hidden_BTD: Tensor = features["token_embeddings"]
         states_BKD = _primitives.last_states(hidden_BTD, features["attention_mask"], self.tokens)
+        states_BKD = states_BKD.to(self.score.weight.dtype)  # the backbone's may be narrower
         weights_BK1 = torch.softmax(self.score(states_BKD), dim=1)
         pooled_BD = (weights_BK1 * states_BKD).sum(dim=1)
         features["sentence_embedding"] = self.norm(pooled_BD + self.mlp(pooled_BD))
         return features
-
-    def get_embedding_dimension(self) -> int:
-        """D."""
-        return self.dim
-
-    def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
-        """Write settings and weights."""
-        self.save_config(output_path)
-        self.save_torch_weights(output_path, safe_serialization=safe_serialization)
-
-    @classmethod
-    def load(cls, model_name_or_path: str, *args: Any, **kwargs: Any) -> Self:
-        """Open a saved pooler."""
-        keys = ("subfolder", "token", "cache_folder", "revision", "local_files_only")
-        hub = {key: kwargs[key] for key in keys if key in kwargs}
-        model = cls(**cls.load_config(model_name_or_path, **hub))
-        cls.load_torch_weights(model_name_or_path, model=model, **hub)
-        return model
 
 
 @method(
     title="Attention-weighted bottleneck states",
     paper="2604.11095",
     stage="pool",
+    cost="K tokens, 2·D² products",
     trained=True,
     no_identity="its LayerNorm changes the direction of every vector",
 )

@@ -35,6 +35,7 @@ class ConcatPooling(_primitives.StatesPooling):
     title="Concatenated bottleneck states",
     paper="2604.11095",
     stage="pool",
+    cost="K tokens, vectors of K·D",
     no_identity="the embedding is K times as wide as the plain one",
 )
 @dataclass(frozen=True)

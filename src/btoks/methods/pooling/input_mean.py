@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     title="Mean over the input",
     paper="1908.10084",
     stage="pool",
+    cost="none",
     no_identity="the states of the input are not those of the K tokens",
 )
 @dataclass(frozen=True)

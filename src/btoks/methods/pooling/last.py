@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     title="Last token",
     paper="2410.05160",
     stage="pool",
+    cost="none",
     no_identity="one of the K states is not their mean",
 )
 @dataclass(frozen=True)

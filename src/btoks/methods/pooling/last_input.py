@@ -31,6 +31,7 @@ class LastInputPooling(_primitives.StatesPooling):
     title="Last input token",
     paper="2410.05160",
     stage="pool",
+    cost="K tokens",
     no_identity="the bottleneck states are left out",
 )
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     paper="2604.11095",
     system="M0",
     stage="pool",
+    cost="K tokens",
     identity={},
 )
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     title="Position-weighted mean of the bottleneck states",
     paper="2202.08904",
     stage="pool",
+    cost="K tokens",
     identity={"slope": 0.0},
 )
 @dataclass(frozen=True)
