@@ -16,7 +16,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-SEEDS, STEPS, FIRST_STEPS = (0, 1, 2), 250, 200
+SEEDS, STEPS, FIRST_STEPS = (0, 1, 2), 300, 900
 MOST_TOKENS, LONGEST = 96, 24
 MEASURES = ("hit@1", "hit@5", "ndcg_linear@5")
 METHOD = "4 tokens, generation through the mask"
