@@ -53,12 +53,12 @@ def test_convert_writes_a_model(tmp_path: Path):
     assert btoks.bottleneck.record(btoks.load(out))["layout"] == "vlm2vec"
 
 
-def test_doctor_tells_a_changed_model(tmp_path: Path, cache: Path):
-    ran = run("doctor", cache / "demo", "--json")
+def test_doctor_tells_a_changed_model(tmp_path: Path, small: Path):
+    ran = run("doctor", small, "--json")
     assert ran.status == 0
     assert [set(each) for each in ran.records] == [{"probe", "cosine", "difference", "agrees", "reason"}] * 5
     assert all(each["agrees"] for each in ran.records)
-    changed = shutil.copytree(cache / "demo", tmp_path / "changed")
+    changed = shutil.copytree(small, tmp_path / "changed")
     probes = json.loads((changed / "probes.json").read_text())
     probes["embeddings"][0] = probes["embeddings"][1]
     (changed / "probes.json").write_text(json.dumps(probes))
@@ -84,7 +84,7 @@ def test_read_gives_what_the_library_reads(media: Path):
 
 def test_methods_are_the_cards():
     found = run("methods", "--json").records
-    keys = ["name", "family", "system", "title", "paper", "stage", "trained", "query_aware"]
+    keys = ["name", "family", "system", "title", "paper", "stage", "trained", "query_aware", "takes", "cost"]
     assert [list(each) for each in found] == [keys] * len(found)
     assert {"mean", "weighted", "attention", "last", "concat"} <= {
         each["name"] for each in found if each["family"] == "pooling"

@@ -264,7 +264,8 @@ class LanceStore:
         if self.codec is not None and self.count() + len(rows) > quantized.MOST:
             reason = f"a search goes through at most {quantized.MOST:,} codes"
             raise BtoksError(str(self._folder), reason, "reindex it with --quantize ivf_rq")
-        self.prepare(len(rows[0]["vector"]), schema.metadata(rows))
+        wide = len(rows[0].get("vector", ()))  # none in rows that were read as codes, from a table then
+        self.prepare(wide, schema.metadata(rows))
 
     def prepare(self, dim: int, types: dict[str, type]) -> None:
         """The table for vectors of a dimension, and a column for each piece of metadata."""
